@@ -1,0 +1,373 @@
+//! The configuration: flags over `SCROLLBACK_*` variables over the file over the defaults.
+//!
+//! Invariant: nothing here ever prints a password, in an error or in `Debug`.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use scrollback::{Level, Window};
+use serde::Deserialize;
+
+use crate::duration::Span;
+use crate::exit::Failed;
+
+/// What flags, variables or the file say; what none of them says stays `None`.
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// Configuration file (TOML; keys as these options, with `_` for `-`)
+    #[arg(long, global = true, value_name = "FILE", env = "SCROLLBACK_CONFIG")]
+    #[serde(skip)]
+    pub(crate) config: Option<PathBuf>,
+    /// Data directory, created if absent [default: ./data]
+    #[arg(long, global = true, value_name = "DIR", env = "SCROLLBACK_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// Redis as the hot tier: redis://[user:password@]host[:port][/db], rediss:// for TLS [default: in-process]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "SCROLLBACK_REDIS",
+        hide_env_values = true
+    )]
+    pub(crate) redis: Option<RedisUrl>,
+    /// Prefix of every Redis key [default: scrollback]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PREFIX",
+        env = "SCROLLBACK_REDIS_PREFIX"
+    )]
+    pub(crate) redis_prefix: Option<String>,
+    /// Messages a context holds at most, 1 to 2000 [default: 50]
+    #[arg(long, global = true, value_name = "N", env = "SCROLLBACK_WINDOW")]
+    pub(crate) window: Option<usize>,
+    /// How long a silent session stays hot [default: 30m]
+    #[arg(long, global = true, value_name = "DURATION", env = "SCROLLBACK_TTL")]
+    pub(crate) ttl: Option<Span>,
+    /// When a message counts as accepted [default: journaled]
+    #[arg(long, global = true, value_name = "LEVEL", env = "SCROLLBACK_LEVEL")]
+    pub(crate) level: Option<Acknowledge>,
+    /// Erase messages older than this [default: never]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        env = "SCROLLBACK_RETENTION"
+    )]
+    pub(crate) retention: Option<Span>,
+    /// How often new messages go to the durable store [default: 2s]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        env = "SCROLLBACK_FLUSH_EVERY"
+    )]
+    pub(crate) flush_every: Option<Span>,
+    /// How long to wait while another process holds the data directory [default: 0s]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        env = "SCROLLBACK_WAIT_LOCK"
+    )]
+    pub(crate) wait_lock: Option<Span>,
+    /// The largest message in bytes, 1 to 1048576 [default: 65536]
+    #[arg(
+        long,
+        global = true,
+        value_name = "BYTES",
+        env = "SCROLLBACK_MAX_MESSAGE_BYTES"
+    )]
+    pub(crate) max_message_bytes: Option<usize>,
+    /// What to log on stderr: error, warn, info, debug, or a tracing filter [default: warn]
+    #[arg(long, global = true, value_name = "FILTER", env = "SCROLLBACK_LOG")]
+    pub(crate) log: Option<String>,
+}
+
+/// When a message counts as accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Acknowledge {
+    /// Written to the journal: survives kill -9.
+    Journaled,
+    /// The journal is also fsynced: survives a power cut.
+    Synced,
+    /// In the hot tier only: nothing is promised.
+    Cached,
+}
+
+/// A Redis URL that shows everything but its credentials.
+///
+/// Reading one never fails, so that no parser can echo it; [`Config::load`] checks it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct RedisUrl(String);
+
+impl RedisUrl {
+    /// The URL with its credentials, for the client library only.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Names what is wrong with the URL's outer form; the core checks the rest.
+    fn fault(&self) -> Option<&'static str> {
+        let Some((scheme, rest)) = self.0.split_once("://") else {
+            return Some("there is no `://`");
+        };
+        match scheme {
+            "redis" | "rediss" if rest.is_empty() || rest.starts_with('/') => {
+                Some("the host is missing")
+            }
+            "redis" | "rediss" | "redis+unix" | "unix" => None,
+            _ => Some("the scheme is not redis or rediss"),
+        }
+    }
+}
+
+impl FromStr for RedisUrl {
+    type Err = Infallible;
+
+    fn from_str(url: &str) -> Result<Self, Infallible> {
+        Ok(Self(url.trim().to_owned()))
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A URL whose form is not understood may hold a password anywhere.
+        let Some((scheme, rest)) = self.0.split_once("://") else {
+            return f.write_str("***");
+        };
+        let (rest, query) = rest
+            .split_once('?')
+            .map_or((rest, ""), |(r, _)| (r, "?***"));
+        match rest.rsplit_once('@') {
+            Some((_, place)) => write!(f, "{scheme}://***@{place}{query}"),
+            None => write!(f, "{scheme}://{rest}{query}"),
+        }
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The configuration in force.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// The data directory.
+    pub(crate) data: PathBuf,
+    /// Redis, when it is the hot tier.
+    pub(crate) redis: Option<RedisUrl>,
+    /// The prefix of Redis keys, when not the default.
+    pub(crate) redis_prefix: Option<String>,
+    /// Messages in a context.
+    pub(crate) window: usize,
+    /// How long a silent session stays hot.
+    pub(crate) ttl: Duration,
+    /// The acknowledgement level.
+    pub(crate) level: Level,
+    /// Messages older than this are erased.
+    pub(crate) retention: Option<Duration>,
+    /// The interval of flushes.
+    pub(crate) flush_every: Duration,
+    /// How long to wait for the data directory.
+    pub(crate) wait_lock: Duration,
+    /// The largest message text.
+    pub(crate) max_message_bytes: usize,
+    /// The log filter.
+    pub(crate) log: String,
+}
+
+impl Config {
+    /// Joins flags and variables (`settings`) with the file that they name, and checks the whole.
+    ///
+    /// # Errors
+    /// A file that cannot be read or has an unknown key; every fault of a value, at once.
+    pub(crate) fn load(settings: Settings) -> anyhow::Result<Self> {
+        let file = settings.config.as_deref().map(read).transpose()?;
+        let config = Self::merge(settings, file.unwrap_or_default());
+        let faults = config.faults();
+        if faults.is_empty() {
+            return Ok(config);
+        }
+        Err(Failed::usage(format!(
+            "invalid configuration: {}",
+            faults.join("; ")
+        )))
+    }
+
+    fn merge(over: Settings, under: Settings) -> Self {
+        let span = |over: Option<Span>, under: Option<Span>| over.or(under).map(|span| span.0);
+        let level = match over.level.or(under.level) {
+            None | Some(Acknowledge::Journaled) => Level::Journaled,
+            Some(Acknowledge::Synced) => Level::Synced,
+            Some(Acknowledge::Cached) => Level::Cached,
+        };
+        let redis = over.redis.or(under.redis);
+        Self {
+            data: over.data.or(under.data).unwrap_or_else(|| "./data".into()),
+            // An empty variable, as container files like to pass, means none.
+            redis: redis.filter(|url| !url.expose().is_empty()),
+            redis_prefix: over.redis_prefix.or(under.redis_prefix),
+            // As the core's own defaults; they give the reasons.
+            window: over.window.or(under.window).unwrap_or(50),
+            ttl: span(over.ttl, under.ttl).unwrap_or(Duration::from_secs(30 * 60)),
+            level,
+            retention: span(over.retention, under.retention),
+            flush_every: span(over.flush_every, under.flush_every)
+                .unwrap_or(Duration::from_secs(2)),
+            wait_lock: span(over.wait_lock, under.wait_lock).unwrap_or_default(),
+            max_message_bytes: over
+                .max_message_bytes
+                .or(under.max_message_bytes)
+                .unwrap_or(64 * 1024),
+            log: over.log.or(under.log).unwrap_or_else(|| "warn".into()),
+        }
+    }
+
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if let Some((url, why)) = self
+            .redis
+            .as_ref()
+            .and_then(|url| Some((url, url.fault()?)))
+        {
+            faults.push(format!(
+                "redis: {url}: {why}; expected redis://[user:password@]host[:port][/db]"
+            ));
+        }
+        if !(1..=Window::MAX_MESSAGES).contains(&self.window) {
+            faults.push(format!(
+                "window: {} is not 1 to {}",
+                self.window,
+                Window::MAX_MESSAGES
+            ));
+        }
+        if !(1..=Window::MAX_BYTES).contains(&self.max_message_bytes) {
+            faults.push(format!(
+                "max_message_bytes: {} is not 1 to {}",
+                self.max_message_bytes,
+                Window::MAX_BYTES
+            ));
+        }
+        let zero = [
+            ("ttl", Some(self.ttl)),
+            ("retention", self.retention),
+            ("flush_every", Some(self.flush_every)),
+        ];
+        for (name, _) in zero
+            .iter()
+            .filter(|(_, span)| span.is_some_and(|span| span.is_zero()))
+        {
+            faults.push(format!("{name}: must be longer than nothing"));
+        }
+        faults
+    }
+}
+
+/// Reads a configuration file.
+fn read(path: &Path) -> anyhow::Result<Settings> {
+    let usage = |why: &dyn fmt::Display| {
+        Failed::usage(format!("configuration file {}: {why}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| usage(&error))?;
+    // The parser's full report quotes the line, and the line may hold a password.
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().and_then(|span| text.get(..span.start));
+        let message = error.message();
+        match line {
+            Some(before) => {
+                let line = before.matches('\n').count() + 1;
+                usage(&format_args!("line {line}: {message}"))
+            }
+            None => usage(&message),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> anyhow::Result<Settings> {
+        let dir = std::env::temp_dir().join(format!("scrollback-config-{}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
+        let path = dir.join(format!("{}.toml", text.len()));
+        std::fs::write(&path, text)?;
+        let settings = read(&path);
+        std::fs::remove_file(&path)?;
+        settings
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let under = file("window = 7\nttl = \"5m\"\nlevel = \"synced\"\n").unwrap();
+        let over = Settings {
+            window: Some(9),
+            ..Settings::default()
+        };
+        let config = Config::merge(over, under);
+        assert_eq!((config.window, config.ttl), (9, Duration::from_secs(300)));
+        assert_eq!(
+            (config.level, config.flush_every),
+            (Level::Synced, Duration::from_secs(2))
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_and_no_line_of_the_file_is_quoted() {
+        let error = file("\nredsi = \"redis://:secret@h\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("redsi") && error.contains("line 2"),
+            "{error}"
+        );
+        assert!(!error.contains("secret"), "{error}");
+        let error = file("ttl = \"soon\"").unwrap_err().to_string();
+        assert!(error.contains("soon"), "{error}");
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for url in [
+            "redis://u:secret@h:1/2",
+            "redis://:se@cret@h",
+            "secret",
+            "unix:///s?pass=secret",
+            "http://a:secret@h",
+        ] {
+            let url = RedisUrl(url.into());
+            let config = Config::merge(
+                Settings {
+                    redis: Some(url.clone()),
+                    ..Settings::default()
+                },
+                Settings::default(),
+            );
+            let shown = format!("{url} {config:?} {:?}", config.faults());
+            assert!(!shown.contains("cret"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once() {
+        let settings = Settings {
+            redis: Some(RedisUrl("http://h".into())),
+            window: Some(0),
+            ttl: Some(Span(Duration::ZERO)),
+            ..Settings::default()
+        };
+        let error = Config::load(settings).unwrap_err().to_string();
+        for part in ["redis:", "window:", "ttl:"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The `scrollback` binary: reads its configuration, opens the cache and runs one subcommand.
+//!
+//! Everything that can be decided lies in the modules below; this file only joins them.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+
+mod cli;
+mod config;
+mod console;
+mod control;
+mod duration;
+mod exit;
+mod export;
+mod lines;
+mod open;
+mod replay;
+mod signals;
+
+use cli::{Cli, Command};
+use config::Config;
+use exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    exit::report(start(cli))
+}
+
+fn start(cli: Cli) -> anyhow::Result<Exit> {
+    let config = Config::load(cli.settings)?;
+    open::log_to_stderr(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let ended = runtime.block_on(run(&config, cli.command.unwrap_or(Command::Console)));
+    // A thread that still waits for the terminal's next line must not hold the process up.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn run(config: &Config, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Console => console::run(config).await,
+        Command::Replay(args) => replay::run(config, args).await,
+        Command::Export(args) => control::ask(config, &args.request()?, control::Show::Lines).await,
+        Command::History(args) => control::ask(config, &args.request(), args.show()).await,
+        Command::Forget(args) => control::ask(config, &args.request()?, args.show()).await,
+        Command::Verify(args) => {
+            control::ask(config, &control::Request::Verify {}, args.show_verified()).await
+        }
+        Command::Stats(args) => {
+            control::ask(config, &control::Request::Stats {}, args.show_stats()).await
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! From the configuration to an open cache, and the log on stderr.
+
+use std::io::IsTerminal as _;
+
+use anyhow::Context as _;
+use scrollback::{Cache, Closed, RedisConfig, SledConfig, Sliding, Window};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+use crate::exit::{Exit, Failed};
+use crate::signals::DEADLINE;
+
+/// Sends log lines to stderr, as `filter` says.
+pub(crate) fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Failed::usage(format!(
+            "log: {error}; expected error, warn, info, debug or a filter"
+        ))
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
+/// Opens the cache that the configuration describes.
+pub(crate) async fn open(config: &Config) -> anyhow::Result<Cache> {
+    let mut builder = Cache::builder()
+        .store(SledConfig::new(&config.data).wait_lock(config.wait_lock))
+        .window(Window::messages(config.window))
+        .ttl(Sliding(config.ttl))
+        .level(config.level)
+        .flush_every(config.flush_every)
+        .max_message_bytes(config.max_message_bytes);
+    if let Some(age) = config.retention {
+        builder = builder.retention(age);
+    }
+    if let Some(url) = &config.redis {
+        let mut redis = RedisConfig::new(url.expose());
+        if let Some(prefix) = &config.redis_prefix {
+            redis = redis.prefix(prefix);
+        }
+        builder = builder.hot(redis);
+    }
+    let cache = builder
+        .build()
+        .await
+        .with_context(|| format!("cannot open the data directory {}", config.data.display()))?;
+    if let Some(url) = config.redis.as_ref().filter(|_| cache.stats().degraded) {
+        tracing::warn!(
+            redis = %url,
+            "redis does not answer; going on without it (degraded) until it does"
+        );
+    }
+    Ok(cache)
+}
+
+/// Closes the cache within the deadline; `exit` stands unless something is not durable.
+pub(crate) async fn close(cache: &Cache, exit: Exit) -> anyhow::Result<Exit> {
+    let Closed { left, .. } = cache
+        .close(DEADLINE)
+        .await
+        .context("cannot close the cache")?;
+    if left == 0 {
+        return Ok(exit);
+    }
+    tracing::warn!(
+        left,
+        "not durable by the deadline; safe in the journal, stored at the next start"
+    );
+    Ok(if exit == Exit::Ok {
+        Exit::NotDurable
+    } else {
+        exit
+    })
+}

@@ -1,0 +1,449 @@
+//! Write-behind: makes what was accepted durable, in batches, and lets clean sessions expire.
+//!
+//! One task owns the work. A round repairs sessions whose entries stand nowhere or were refused, flushes
+//! all dirty sessions in few store transactions, and clears the dirty marks of those that have nothing
+//! pending. Invariants: a mark is cleared only under the session's turn and with nothing pending; an
+//! entry leaves the journal only when the store has it; entries of one session are flushed in order, and
+//! nothing is flushed behind an entry that is refused or stands nowhere.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::error::{Error, Result};
+use crate::hot::{Place, Settle};
+use crate::message::Seq;
+use crate::session::cell::Cell;
+use crate::session::engine::{Engine, count};
+use crate::store::{FlushEntry, Flushed, SessionFlush, SessionFlushed};
+
+mod upkeep;
+
+use upkeep::{retain, retained_from, sweep};
+
+/// Entries of one session in one store transaction.
+const SESSION_BATCH: usize = 512;
+
+/// Entries in one store transaction: a few megabytes, a few fsyncs' worth of work.
+const BATCH: usize = 8192;
+
+/// Sessions repaired at the same time.
+const REPAIRS: usize = 32;
+
+/// Rounds after which a flush of everything gives up: others keep moving the sessions.
+const FLUSH_ROUNDS: usize = 64;
+
+/// The longest pause after failed flushes.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// How often replicas are swept, and how often messages past retention are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+const RETENTION_EVERY: Duration = Duration::from_secs(3600);
+
+/// Asks the flusher to stop, and by when.
+pub(crate) type Stop = watch::Receiver<Option<tokio::time::Instant>>;
+
+/// The task's own state.
+pub(crate) struct Flusher {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) interval: Duration,
+    pub(crate) retention: Option<Duration>,
+    pub(crate) stop: Stop,
+}
+
+impl Flusher {
+    /// Runs until told to stop; then until nothing is left or the deadline has passed.
+    pub(crate) async fn run(mut self) {
+        let mut backoff = Duration::ZERO;
+        let (mut recovered, mut swept, mut retained) = (false, None, None);
+        let clock = &self.engine.clock;
+        let started = (clock.wall_ms(), clock.monotonic());
+        loop {
+            self.pause(backoff).await;
+            if self.stop.has_changed().is_err() {
+                // Dropped without a close: like a crash, the next start replays the journal.
+                return;
+            }
+            if !recovered {
+                recovered = recover_marks(&self.engine).await;
+            }
+            backoff = match round(&self.engine).await {
+                Ok(()) => Duration::ZERO,
+                Err(e) => {
+                    tracing::warn!(error = %e, waiting = self.engine.backlog.appends.load(Relaxed), "flush failed; will retry");
+                    (backoff * 2).clamp(Duration::from_millis(50), BACKOFF_MAX)
+                }
+            };
+            let deadline = *self.stop.borrow();
+            if let Some(deadline) = deadline {
+                // Marks that could not be cleared are found by the next start.
+                let left = self.engine.backlog.appends.load(Relaxed);
+                if left == 0 || tokio::time::Instant::now() >= deadline {
+                    return;
+                }
+                continue;
+            }
+            let now = self.engine.clock.monotonic();
+            if is_due(&mut swept, now, SWEEP_EVERY) {
+                sweep(&self.engine);
+            }
+            if let Some(age) = self.retention
+                && is_due(&mut retained, now, RETENTION_EVERY)
+                && let Err(e) =
+                    retain(&self.engine, retained_from(&self.engine, started, age)).await
+            {
+                tracing::warn!(error = %e, "looking for messages past retention failed; will retry");
+            }
+        }
+    }
+
+    /// Waits for the interval, a wake-up or the stop; after failures for the back-off at least.
+    async fn pause(&mut self, backoff: Duration) {
+        let stopping = self.stop.borrow().is_some();
+        if !backoff.is_zero() || stopping {
+            tokio::time::sleep(backoff.max(Duration::from_millis(1))).await;
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(self.interval) => {}
+            () = self.engine.wake.notified() => {}
+            _ = self.stop.changed() => {}
+        }
+    }
+}
+
+fn is_due(last: &mut Option<Duration>, now: Duration, every: Duration) -> bool {
+    let due = last.is_none_or(|l| now.saturating_sub(l) >= every);
+    if due {
+        *last = Some(now);
+    }
+    due
+}
+
+/// Looks for this writer's dirty marks of an earlier run; true when done.
+async fn recover_marks(engine: &Arc<Engine>) -> bool {
+    let marked = match engine.hot.marked(&engine.writer).await {
+        Ok(marked) => marked,
+        Err(e) => {
+            engine.hot_failed(Some(&e));
+            return false;
+        }
+    };
+    for address in marked {
+        let cell = engine.cell(&address);
+        {
+            let mut inner = cell.inner.lock();
+            if inner.marked {
+                continue;
+            }
+            inner.marked = true;
+            inner.reload |= inner.replica.is_none();
+        }
+        cell.queue(engine);
+    }
+    true
+}
+
+/// One round over the dirty sessions.
+pub(crate) async fn round(engine: &Arc<Engine>) -> Result<()> {
+    let _one = engine.flushing.lock().await;
+    let taken = Taken::from(engine);
+    let cells = &taken.cells;
+    repair(engine, cells).await;
+    let flushed = flush_all(engine, cells).await;
+    settle(engine, cells).await;
+    drop(taken);
+    engine.room.notify_waiters();
+    flushed
+}
+
+/// The sessions of one round. What is left to do in them goes back to the list, also when the caller of
+/// the round went away in the middle of it.
+struct Taken<'a> {
+    engine: &'a Engine,
+    cells: Vec<Arc<Cell>>,
+}
+
+impl<'a> Taken<'a> {
+    fn from(engine: &'a Engine) -> Self {
+        let cells = std::mem::take(&mut *engine.dirty.lock());
+        cells.iter().for_each(|c| c.inner.lock().queued = false);
+        Self { engine, cells }
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        for cell in &self.cells {
+            let again = {
+                let inner = cell.inner.lock();
+                inner.may_be_marked() || !inner.pending.is_empty() || inner.is_alone()
+            };
+            if again {
+                cell.queue(self.engine);
+            }
+        }
+    }
+}
+
+/// Gives a place to entries that stand nowhere, or whose place the store refused.
+async fn repair(engine: &Arc<Engine>, cells: &[Arc<Cell>]) {
+    let mut running = JoinSet::new();
+    // While the hot tier is away, one session at a time looks whether it is back.
+    let mut probe = true;
+    for cell in cells {
+        let (needed, alone) = {
+            let inner = cell.inner.lock();
+            let needed =
+                inner.reload || inner.unplaced > 0 || inner.pending.iter().any(|p| p.refused);
+            (needed, inner.is_alone())
+        };
+        let try_again = alone && (!engine.hot_is_away() || std::mem::replace(&mut probe, false));
+        if !needed && !try_again {
+            continue;
+        }
+        if running.len() >= REPAIRS {
+            running.join_next().await;
+        }
+        let (engine, cell) = (Arc::clone(engine), Arc::clone(cell));
+        running.spawn(async move {
+            let _turn = cell.turn.lock().await;
+            if let Err(e) = Box::pin(cell.settle_in(&engine)).await {
+                tracing::debug!(session = %cell.address, error = %e, "not repaired yet");
+            }
+        });
+    }
+    while running.join_next().await.is_some() {}
+}
+
+/// Flushes all that can be flushed, in batches.
+async fn flush_all(engine: &Engine, cells: &[Arc<Cell>]) -> Result<()> {
+    let mut rest: Vec<&Arc<Cell>> = cells.iter().collect();
+    while !rest.is_empty() {
+        let (mut parts, mut owners, mut entries) = (Vec::new(), Vec::new(), 0);
+        let mut later = Vec::new();
+        for cell in rest {
+            if entries >= BATCH {
+                later.push(cell);
+            } else if let Some(part) = cell.flushable() {
+                entries += part.entries.len();
+                if part.entries.len() == SESSION_BATCH {
+                    later.push(cell);
+                }
+                parts.push(part);
+                owners.push(cell);
+            }
+        }
+        flush_parts(engine, parts, &owners).await?;
+        rest = later;
+    }
+    Ok(())
+}
+
+async fn flush_parts(
+    engine: &Engine,
+    parts: Vec<SessionFlush>,
+    owners: &[&Arc<Cell>],
+) -> Result<()> {
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let parts = Arc::new(parts);
+    let batch = Arc::clone(&parts);
+    match engine.blocking(move |s| s.flush(&batch)).await {
+        Ok(outcomes) => {
+            count(&engine.counters.flushes);
+            for ((part, outcome), cell) in parts.iter().zip(outcomes).zip(owners) {
+                cell.flushed(engine, part, &outcome);
+            }
+            Ok(())
+        }
+        Err(e) if e.is_outage() || parts.len() == 1 => Err(e),
+        Err(_) => {
+            // One session's damage must not hold up the others.
+            let mut failed = None;
+            for (part, cell) in parts.iter().zip(owners) {
+                let one = vec![part.clone()];
+                match engine.blocking(move |s| s.flush(&one)).await {
+                    Ok(outcomes) => outcomes.iter().for_each(|o| cell.flushed(engine, part, o)),
+                    Err(e) => failed = Some(e),
+                }
+            }
+            failed.map_or(Ok(()), Err)
+        }
+    }
+}
+
+impl Cell {
+    /// The entries at the head of the queue that stand in one epoch.
+    fn flushable(&self) -> Option<SessionFlush> {
+        let inner = self.inner.lock();
+        let epoch = inner.pending.front()?.place.epoch;
+        let fits =
+            |p: &&crate::session::cell::Pending| p.place.epoch == epoch && epoch > 0 && !p.refused;
+        let mut entries: Vec<FlushEntry> = inner
+            .pending
+            .iter()
+            .take_while(fits)
+            .take(SESSION_BATCH)
+            .map(|p| FlushEntry {
+                number: p.place.number,
+                id: p.id,
+                record: p.record.clone(),
+            })
+            .collect();
+        let replica = inner.replica.as_ref().filter(|r| r.epoch == epoch);
+        let cut = replica.map_or(Seq::default(), |r| r.fold.summary.cut);
+        entries.sort_unstable_by_key(|e| e.number);
+        let settled_to = replica.map_or(0, |r| {
+            // The first entry that stays pending bounds it.
+            let rest = inner.pending.iter().skip(entries.len());
+            let open = rest
+                .filter(|p| p.place.epoch == epoch)
+                .map(|p| p.place.number - 1)
+                .min();
+            open.unwrap_or(r.copied_to).min(r.copied_to)
+        });
+        let session = self.address.clone();
+        (!entries.is_empty()).then_some(SessionFlush {
+            settled_to,
+            session,
+            epoch,
+            cut,
+            entries,
+        })
+    }
+
+    /// Takes in what the store said of a flush.
+    fn flushed(&self, engine: &Engine, part: &SessionFlush, outcome: &SessionFlushed) {
+        let mut gone = std::collections::HashSet::new();
+        {
+            let mut inner = self.inner.lock();
+            let inner = &mut *inner;
+            for (entry, how) in part.entries.iter().zip(&outcome.entries) {
+                if *how != Flushed::Refused {
+                    gone.insert(entry.id);
+                    continue;
+                }
+                let place = Place::new(part.epoch, entry.number);
+                if let Some(p) = inner
+                    .pending
+                    .iter_mut()
+                    .find(|p| p.id == entry.id && p.place == place)
+                {
+                    p.refused = true;
+                    inner.need_epoch = inner.need_epoch.max(outcome.epoch);
+                    inner.reload |= outcome.epoch <= part.epoch;
+                }
+            }
+            let durable = Place::new(part.epoch, outcome.durable_to);
+            if outcome.epoch == part.epoch {
+                inner.durable_to = inner.durable_to.max(durable);
+            }
+        }
+        engine
+            .counters
+            .flushed
+            .fetch_add(gone.len() as u64, Relaxed);
+        engine.journal.done(gone.iter().copied());
+        self.remove(engine, |p| gone.contains(&p.id));
+    }
+
+    /// Flushes this session to the end; call under the turn, settled in.
+    pub(crate) async fn flush_now(self: &Arc<Self>, engine: &Engine) -> Result<()> {
+        while let Some(part) = self.flushable() {
+            let before = self.inner.lock().pending.len();
+            flush_parts(engine, vec![part], &[self]).await?;
+            let (after, refused) = {
+                let inner = self.inner.lock();
+                (
+                    inner.pending.len(),
+                    inner.pending.front().is_some_and(|p| p.refused),
+                )
+            };
+            if refused {
+                self.settle_in(engine).await?;
+            } else if after >= before {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Clears the marks of sessions with nothing pending; their time to live applies from now.
+async fn settle(engine: &Engine, cells: &[Arc<Cell>]) {
+    let (mut turns, mut settled, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+    for cell in cells {
+        // Somebody is appending: next round.
+        let Ok(turn) = Arc::clone(&cell.turn).try_lock_owned() else {
+            continue;
+        };
+        let mut inner = cell.inner.lock();
+        let due = inner.may_be_marked() || inner.ending;
+        if !due || !inner.pending.is_empty() || inner.reload {
+            continue;
+        }
+        if inner.estimate.touches == 0 {
+            Cell::touch(&mut inner, engine);
+        }
+        // Not known to be set from here on, and not known to be cleared before the answer.
+        inner.marked = false;
+        inner.unsure = true;
+        inner.armed = engine.clock.monotonic();
+        settled.push(Settle {
+            session: cell.address.clone(),
+            ttl_ms: inner.ttl.millis(),
+        });
+        turns.push(turn);
+        owners.push(cell);
+    }
+    if settled.is_empty() {
+        return;
+    }
+    if let Err(e) = engine.hot.settle(&engine.writer, settled).await {
+        engine.hot_failed(Some(&e));
+        return;
+    }
+    for cell in owners {
+        let ending = {
+            let mut inner = cell.inner.lock();
+            inner.unsure = false;
+            std::mem::take(&mut inner.ending)
+        };
+        if !ending {
+            continue;
+        }
+        cell.forget_replica();
+        if let Err(e) = engine.hot.release(&cell.address).await {
+            tracing::debug!(session = %cell.address, error = %e, "not released; it will expire");
+        }
+    }
+}
+
+/// Makes everything accepted before the call durable.
+pub(crate) async fn flush(engine: &Arc<Engine>) -> Result<()> {
+    let mut left: Vec<(Arc<Cell>, u64)> = Vec::new();
+    for cell in engine.cells() {
+        let newest = cell.inner.lock().pending.iter().map(|p| p.lsn).max();
+        if let Some(lsn) = newest {
+            cell.queue(engine);
+            left.push((cell, lsn));
+        }
+    }
+    for _ in 0..FLUSH_ROUNDS {
+        round(engine).await?;
+        left.retain(|(cell, lsn)| !cell.is_durable(*lsn));
+        if left.is_empty() {
+            return Ok(());
+        }
+    }
+    let what = format!(
+        "{} sessions could not be made durable yet; try again",
+        left.len()
+    );
+    Err(Error::away(engine.store.name(), what))
+}

@@ -1,0 +1,99 @@
+//! Upkeep beside flushing: dropping replicas nobody needs, erasing what is past retention.
+//!
+//! Invariant: nothing that is this process's alone is dropped. Knows no journal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::millis;
+use crate::error::Result;
+use crate::session::cell::Cell;
+use crate::session::engine::Engine;
+use crate::store::Erase;
+
+/// Drops replicas past their time to live, and, over the bound, the least recently used ones.
+pub(super) fn sweep(engine: &Engine) {
+    let now = engine.clock.monotonic();
+    engine.drop_unused(|cell| {
+        let inner = cell.inner.lock();
+        let idle = millis(now.saturating_sub(inner.used));
+        // Without a replica (a session only looked at, or ended) there is nothing to keep it for.
+        inner.is_idle()
+            && (inner.replica.is_none() || inner.ttl.millis().is_some_and(|ttl| idle > ttl))
+    });
+    let mut kept: Vec<(Duration, usize, Arc<Cell>)> = Vec::new();
+    for cell in engine.cells() {
+        let (used, weight) = {
+            let inner = cell.inner.lock();
+            (
+                inner.used,
+                inner.replica.as_ref().map_or(0, |r| r.fold.weight()),
+            )
+        };
+        if weight > 0 {
+            kept.push((used, weight, cell));
+        }
+    }
+    let mut total: usize = kept.iter().map(|(_, w, _)| w).sum();
+    if total <= engine.limits.replica_bytes {
+        return;
+    }
+    kept.sort_by_key(|(used, _, _)| *used);
+    for (_, weight, cell) in kept {
+        if total <= engine.limits.replica_bytes {
+            break;
+        }
+        let mut inner = cell.inner.lock();
+        if inner.is_idle() && cell.turn.try_lock().is_ok() {
+            inner.replica = None;
+            total = total.saturating_sub(weight);
+        }
+    }
+}
+
+/// From when on messages are kept. A wall clock that jumped ahead is not believed: what is erased does
+/// not come back.
+pub(super) fn retained_from(
+    engine: &Engine,
+    (wall_ms, monotonic): (u64, Duration),
+    age: Duration,
+) -> u64 {
+    let lived = engine.clock.monotonic().saturating_sub(monotonic);
+    let latest = wall_ms.saturating_add(millis(lived));
+    engine
+        .clock
+        .wall_ms()
+        .min(latest)
+        .saturating_sub(millis(age))
+}
+
+/// Erases what was said before a time, session by session.
+pub(super) async fn retain(engine: &Arc<Engine>, before: u64) -> Result<()> {
+    let mut after: Option<String> = None;
+    loop {
+        let from = after.clone();
+        let page = engine
+            .blocking(move |s| s.sessions(from.as_deref(), 256))
+            .await?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = Some(last.as_str().to_owned());
+        for address in page {
+            let cell = engine.cell(&address);
+            // An append under way must not find its replica gone.
+            let _turn = cell.turn.lock().await;
+            let erased = engine
+                .blocking(move |s| s.erase(&address, &Erase::Before(before)))
+                .await?;
+            if erased.messages > 0 {
+                let mut inner = cell.inner.lock();
+                inner.need_epoch = inner.need_epoch.max(erased.epoch);
+                inner.replica = None;
+                inner.reload = true;
+                drop(inner);
+                cell.queue(engine);
+            }
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! A session's log folded into what a process keeps of it: the context, the state, the ids seen.
+//!
+//! Invariant: the fold is a pure function of the entries in order, so every process that has read the
+//! same log holds the same context. Deleted messages never come back, a late edit never replaces a
+//! newer one, a second message with a platform id already seen is not shown. Knows no tier.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use crate::message::{Body, Entry, Message, Role, Seq};
+use crate::summary::Summary;
+use crate::window::Window;
+
+/// What is known of a platform id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mention {
+    /// A message with it stands here.
+    At(Seq),
+    /// It was deleted; a message with it that may still come is not shown.
+    Gone(u64),
+    /// It was edited before its message came.
+    Ahead(u64),
+}
+
+impl Mention {
+    const fn number(self) -> u64 {
+        match self {
+            Self::At(seq) => seq.number(),
+            Self::Gone(n) | Self::Ahead(n) => n,
+        }
+    }
+}
+
+/// How many edits of messages not yet seen one fold remembers; the store remembers all.
+const AHEAD_LIMIT: usize = 64;
+
+/// How many ids a fold remembers to have dropped: about 1 MiB, for sessions that live long in one process.
+const DROPPED_LIMIT: usize = 1 << 16;
+
+/// Half of a hash: enough to tell most ids apart, and a mistake costs only a look-up.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "half of it is what is wanted"
+)]
+const fn half(hash: u64) -> u32 {
+    hash as u32
+}
+
+/// The folded log.
+#[derive(Debug, Clone)]
+pub(crate) struct Fold {
+    window: Arc<Window>,
+    hasher: std::hash::RandomState,
+    pub(crate) last: u64,
+    pub(crate) summary: Summary,
+    messages: VecDeque<(Seq, Arc<Message>)>,
+    seen: HashMap<u64, Mention>,
+    ahead: Vec<(String, String, u64)>,
+    /// Ids that `seen` no longer holds, as halves of their hashes: what is not here is not among them.
+    dropped: HashSet<u32>,
+    /// True when `seen` and `dropped` hold every platform id the session ever had.
+    pub(crate) complete: bool,
+    bytes: usize,
+}
+
+impl Fold {
+    pub(crate) fn new(window: Arc<Window>, summary: Summary, last: u64, complete: bool) -> Self {
+        Self {
+            window,
+            hasher: std::hash::RandomState::new(),
+            last,
+            summary,
+            messages: VecDeque::new(),
+            seen: HashMap::new(),
+            dropped: HashSet::new(),
+            ahead: Vec::new(),
+            complete,
+            bytes: 0,
+        }
+    }
+
+    /// Takes in the next entry.
+    pub(crate) fn apply(&mut self, number: u64, entry: &Entry) {
+        self.last = self.last.max(number);
+        match &entry.body {
+            Body::Messages(messages) => {
+                for (field, m) in messages.iter().enumerate() {
+                    if let Some(m) = m {
+                        self.add(Seq::new(number, field as u64), m);
+                    }
+                }
+            }
+            Body::Edit { id, text, at_ms } => self.edit(number, id, text.as_deref(), *at_ms),
+            Body::Delete { id } => self.delete(number, id),
+            Body::State(_) | Body::Reset => {
+                self.summary.note(number, entry);
+                self.drop_before_cut();
+            }
+            Body::End | Body::Void => {}
+        }
+        if let Some(cut) = self.window.cut(&self.messages) {
+            self.summary.cut = self.summary.cut.max(cut);
+            self.drop_before_cut();
+        }
+    }
+
+    /// Takes over a summary that a trimming append carried.
+    pub(crate) fn carry(&mut self, carried: Summary) {
+        let mut ids = carried.ids;
+        ids.merge(self.summary.ids);
+        self.summary = Summary {
+            cut: carried.cut.max(self.summary.cut),
+            ids,
+            ..carried
+        };
+        self.drop_before_cut();
+    }
+
+    fn add(&mut self, seq: Seq, m: &Message) {
+        let mut m = m.clone();
+        if m.tokens.is_none() {
+            // The store leaves them out of what was edited.
+            m.tokens = self.window.count(&m.text);
+        }
+        if let Some(id) = m.id.clone() {
+            self.summary.ids.note(&id);
+            match self.mention(&id) {
+                Some(Mention::At(s)) if s != seq => return,
+                Some(Mention::Gone(_)) => return,
+                Some(Mention::Ahead(_)) => self.take_ahead(&id, &mut m),
+                _ => {}
+            }
+            self.note(&id, Mention::At(seq));
+        }
+        if m.role == Role::System && self.summary.system.as_ref().is_none_or(|(s, _)| *s <= seq) {
+            self.summary.system = Some((seq, m.clone()));
+        }
+        if seq >= self.summary.cut {
+            self.bytes += m.text.len();
+            self.messages.push_back((seq, Arc::new(m)));
+        }
+    }
+
+    fn edit(&mut self, number: u64, id: &str, text: Option<&str>, at_ms: u64) {
+        self.summary.ids.note(id);
+        let Some(text) = text else { return };
+        match self.standing(id) {
+            Some(Mention::Gone(_)) => {}
+            Some(Mention::At(seq)) => {
+                let tokens = self.window.count(text);
+                let newer = |m: &Message| m.edited_ms.is_none_or(|e| e <= at_ms);
+                if let Some((_, m)) = self.messages.iter_mut().find(|(s, _)| *s == seq)
+                    && newer(m)
+                {
+                    let edited = Message {
+                        text: text.to_owned(),
+                        tokens,
+                        edited_ms: Some(at_ms),
+                        ..Message::clone(m)
+                    };
+                    self.bytes = (self.bytes + text.len()).saturating_sub(m.text.len());
+                    *m = Arc::new(edited);
+                }
+                if let Some((s, m)) = &mut self.summary.system
+                    && *s == seq
+                    && newer(m)
+                {
+                    text.clone_into(&mut m.text);
+                    m.edited_ms = Some(at_ms);
+                }
+            }
+            Some(Mention::Ahead(_)) | None => {
+                self.note(id, Mention::Ahead(number));
+                if self.ahead.len() == AHEAD_LIMIT {
+                    self.ahead.remove(0);
+                    self.complete = false;
+                }
+                self.ahead.push((id.to_owned(), text.to_owned(), at_ms));
+            }
+        }
+    }
+
+    /// Moves the newest edit that came before its message into `m`.
+    fn take_ahead(&mut self, id: &str, m: &mut Message) {
+        for (_, text, at_ms) in self.ahead.extract_if(.., |(i, _, _)| i == id) {
+            if m.edited_ms.is_none_or(|e| e <= at_ms) {
+                m.tokens = self.window.count(&text);
+                m.text = text;
+                m.edited_ms = Some(at_ms);
+            }
+        }
+    }
+
+    fn delete(&mut self, number: u64, id: &str) {
+        self.summary.ids.note(id);
+        if let Some(Mention::At(seq)) = self.standing(id) {
+            if let Some(i) = self.messages.iter().position(|(s, _)| *s == seq)
+                && let Some((_, m)) = self.messages.remove(i)
+            {
+                self.bytes = self.bytes.saturating_sub(m.text.len());
+            }
+            self.summary.system.take_if(|(s, _)| *s == seq);
+        }
+        self.ahead.retain(|(i, _, _)| i != id);
+        self.note(id, Mention::Gone(number));
+    }
+
+    fn drop_before_cut(&mut self) {
+        while let Some((seq, m)) = self.messages.front() {
+            if *seq >= self.summary.cut {
+                break;
+            }
+            self.bytes = self.bytes.saturating_sub(m.text.len());
+            self.messages.pop_front();
+        }
+    }
+
+    /// Forgets where the ids mentioned before `number` stand; the store knows.
+    pub(crate) fn forget_ids_below(&mut self, number: u64) {
+        let dropped = &mut self.dropped;
+        self.seen.retain(|hash, m| {
+            let kept = m.number() >= number;
+            if !kept {
+                dropped.insert(half(*hash));
+            }
+            kept
+        });
+        if self.dropped.len() > DROPPED_LIMIT {
+            self.dropped = HashSet::new();
+            self.complete = false;
+        }
+    }
+
+    /// True when a platform id has certainly never been mentioned in the session.
+    pub(crate) fn is_new(&self, id: &str) -> bool {
+        let hash = self.hasher.hash_one(id);
+        let unseen = !self.seen.contains_key(&hash) && !self.dropped.contains(&half(hash));
+        (self.complete && unseen) || self.summary.ids.is_new(id)
+    }
+
+    /// What this fold knows of a platform id.
+    pub(crate) fn mention(&self, id: &str) -> Option<Mention> {
+        self.seen.get(&self.hasher.hash_one(id)).copied()
+    }
+
+    /// The same, and of the system message, which stays when its id is forgotten.
+    fn standing(&self, id: &str) -> Option<Mention> {
+        let system = self.summary.system.as_ref();
+        self.mention(id).or_else(|| {
+            system
+                .filter(|(_, m)| m.id.as_deref() == Some(id))
+                .map(|(seq, _)| Mention::At(*seq))
+        })
+    }
+
+    fn note(&mut self, id: &str, mention: Mention) {
+        self.seen.insert(self.hasher.hash_one(id), mention);
+    }
+
+    /// The context: the newest system message, when the window has moved past it, then the window.
+    pub(crate) fn context(&self) -> Vec<Arc<Message>> {
+        let mut out = Vec::with_capacity(self.messages.len() + 1);
+        let first = self
+            .messages
+            .front()
+            .map_or(self.summary.cut, |(seq, _)| *seq);
+        if let Some((seq, m)) = &self.summary.system
+            && *seq < first
+        {
+            out.push(Arc::new(m.clone()));
+        }
+        out.extend(self.messages.iter().map(|(_, m)| Arc::clone(m)));
+        out
+    }
+
+    /// About how many bytes this fold keeps.
+    pub(crate) fn weight(&self) -> usize {
+        const PER_MESSAGE: usize = 160;
+        self.bytes
+            + self.messages.len() * PER_MESSAGE
+            + self.seen.len() * 48
+            + self.dropped.len() * 8
+            + 512
+    }
+
+    /// Bytes of text in the context.
+    pub(crate) const fn text_bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Author, EntryId};
+
+    fn fold() -> Fold {
+        Fold::new(Arc::new(Window::messages(4)), Summary::default(), 0, true)
+    }
+
+    fn entry(body: Body) -> Entry {
+        Entry {
+            id: EntryId(1),
+            at_ms: 0,
+            body,
+        }
+    }
+
+    fn say(id: &str, text: &str) -> Entry {
+        entry(Body::Messages(vec![Some(
+            Message::user(Author::new("x", "a"), text).id(id),
+        )]))
+    }
+
+    fn edit(id: &str, text: &str, at_ms: u64) -> Entry {
+        entry(Body::Edit {
+            id: id.into(),
+            text: Some(text.into()),
+            at_ms,
+        })
+    }
+
+    fn texts(fold: &Fold) -> Vec<String> {
+        fold.context().iter().map(|m| m.text.clone()).collect()
+    }
+
+    fn run(entries: &[Entry]) -> Vec<String> {
+        let mut f = fold();
+        entries.iter().zip(1..).for_each(|(e, n)| f.apply(n, e));
+        texts(&f)
+    }
+
+    #[test]
+    fn a_second_message_with_an_id_already_seen_is_not_shown() {
+        assert_eq!(
+            run(&[say("1", "a"), say("1", "b"), say("2", "c")]),
+            ["a", "c"]
+        );
+    }
+
+    #[test]
+    fn a_delete_holds_whether_it_comes_after_or_before_its_message_and_no_edit_revives_it() {
+        let delete = entry(Body::Delete { id: "1".into() });
+        assert!(run(&[say("1", "a"), delete.clone(), edit("1", "b", 9)]).is_empty());
+        assert!(run(&[delete, edit("1", "b", 9), say("1", "a")]).is_empty());
+    }
+
+    #[test]
+    fn the_newest_edit_wins_in_whatever_order_they_come() {
+        assert_eq!(
+            run(&[say("1", "a"), edit("1", "c", 9), edit("1", "b", 5)]),
+            ["c"]
+        );
+        assert_eq!(
+            run(&[edit("1", "c", 9), edit("1", "b", 5), say("1", "a")]),
+            ["c"]
+        );
+    }
+
+    #[test]
+    fn a_reset_starts_a_new_context_and_drops_its_system_message() {
+        let system = entry(Body::Messages(vec![Some(Message::system("be kind"))]));
+        assert_eq!(
+            run(&[
+                system.clone(),
+                say("1", "a"),
+                entry(Body::Reset),
+                say("2", "b")
+            ]),
+            ["b"]
+        );
+        let many: Vec<Entry> = (0..20).map(|i| say(&i.to_string(), "x")).collect();
+        let shown = run(&[vec![system], many].concat());
+        assert_eq!(shown[0], "be kind");
+        assert!(shown.len() <= 5);
+    }
+}

@@ -1,0 +1,395 @@
+//! The journal: a local, append-only, checksummed file of what was accepted and is not durable yet.
+//!
+//! Invariants: an entry is written here before it is acknowledged; a segment is deleted only when
+//! everything in it is durable in the store (or was withdrawn); after a failed fsync that file is
+//! never fsynced again, and what is pending is written to a new one. Knows sessions by address and
+//! entries as bytes; knows no tier.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
+
+use crate::error::{Error, Result};
+use crate::key::Address;
+use crate::message::EntryId;
+
+mod record;
+mod segment;
+mod sync;
+
+pub(crate) use record::Replayed;
+use record::{Frame, frame};
+use segment::Segment;
+
+/// A new segment is begun when the current one is this large, so that space comes back soon.
+const SEGMENT_BYTES: u64 = 16 << 20;
+
+/// A current segment in which nothing is pending is left behind from this size on.
+const RETIRE_BYTES: u64 = 1 << 20;
+
+/// How long written records may wait for their fsync at level `Journaled`; with the fsync itself this
+/// keeps what a power cut can take under 250 ms.
+const SYNC_EVERY: Duration = Duration::from_millis(100);
+
+/// How long an append at level `Synced` waits for its fsync: a disk that does not answer is an error.
+const SYNC_WITHIN: Duration = Duration::from_secs(1);
+
+/// Bounds of a journal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// The most bytes all segments may have.
+    pub(crate) journal_bytes: u64,
+    /// The least free space the file system must have.
+    pub(crate) free_floor_bytes: u64,
+}
+
+impl Default for Limits {
+    /// 1 GiB of journal, and 256 MiB left on the disk for everybody else.
+    fn default() -> Self {
+        Self {
+            journal_bytes: 1 << 30,
+            free_floor_bytes: 256 << 20,
+        }
+    }
+}
+
+/// The journal of one cache.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    limits: Limits,
+    writer: Mutex<Writer>,
+    wake: Condvar,
+    synced: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    current: Segment,
+    /// Segments left behind, with how many of their entries are still pending.
+    old: BTreeMap<u64, Old>,
+    pending: HashMap<EntryId, Pending>,
+    open_in_current: usize,
+    /// Bytes ever written; a position in the journal.
+    written: u64,
+    total_bytes: u64,
+    urgent: bool,
+    closing: bool,
+    disk_low: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Old {
+    path: PathBuf,
+    bytes: u64,
+    open: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Pending {
+    segment: u64,
+    session: Address,
+    epoch: u64,
+    record: Bytes,
+}
+
+impl Journal {
+    /// Opens the journal in `dir` (created if absent) and reads what an earlier process left.
+    pub(crate) fn open(dir: &Path, limits: Limits) -> Result<(Self, Vec<Replayed>)> {
+        let failed = |e: std::io::Error| io_error(dir, "open the journal", e);
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        let (mut old, entries) = read_old(dir).map_err(failed)?;
+        let total_bytes = old.values().map(|o| o.bytes).sum();
+        let number = old.last_key_value().map_or(1, |(n, _)| n + 1);
+        let current = Segment::create(dir, number).map_err(failed)?;
+        let mut pending = HashMap::new();
+        for e in &entries {
+            old.entry(e.segment).and_modify(|o| o.open += 1);
+            let record = e.record.clone();
+            let p = Pending {
+                segment: e.segment,
+                session: e.session.clone(),
+                epoch: e.epoch,
+                record,
+            };
+            pending.insert(e.id, p);
+        }
+        let writer = Writer {
+            current,
+            old,
+            pending,
+            open_in_current: 0,
+            written: 0,
+            total_bytes,
+            urgent: false,
+            closing: false,
+            disk_low: None,
+        };
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            limits,
+            writer: Mutex::new(writer),
+            wake: Condvar::new(),
+            synced: watch::Sender::new(0),
+        });
+        shared.writer.lock().remove_finished();
+        let for_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("scrollback-journal".into())
+            .spawn(move || for_thread.run())
+            .map_err(failed)?;
+        Ok((
+            Self {
+                shared,
+                thread: Mutex::new(Some(thread)),
+            },
+            entries,
+        ))
+    }
+
+    /// Writes an entry; returns the position up to which it must be synced to survive a power cut.
+    pub(crate) fn append(
+        &self,
+        session: &Address,
+        id: EntryId,
+        epoch: u64,
+        record: &Bytes,
+    ) -> Result<u64> {
+        let mut writer = self.shared.writer.lock();
+        if writer.closing {
+            // The file may be gone already.
+            return Err(Error::Closed);
+        }
+        self.shared.check_room(&writer, record.len())?;
+        self.shared.write(
+            &mut writer,
+            &frame(&Frame::Append {
+                session,
+                id,
+                epoch,
+                record,
+            }),
+        )?;
+        let segment = writer.current.number;
+        writer.open_in_current += 1;
+        let p = Pending {
+            segment,
+            session: session.clone(),
+            epoch,
+            record: record.clone(),
+        };
+        writer.pending.insert(id, p);
+        Ok(writer.written)
+    }
+
+    /// Notes that a pending entry now stands in another epoch than the one it was written with.
+    pub(crate) fn placed(&self, id: EntryId, epoch: u64) -> Result<()> {
+        let mut writer = self.shared.writer.lock();
+        let Some(p) = writer.pending.get_mut(&id) else {
+            return Ok(());
+        };
+        if p.epoch == epoch {
+            return Ok(());
+        }
+        p.epoch = epoch;
+        self.shared
+            .write(&mut writer, &frame(&Frame::Placed { id, epoch }))
+    }
+
+    /// Notes that an entry was refused, so that a replay does not bring it back.
+    pub(crate) fn abort(&self, id: EntryId) -> Result<()> {
+        let mut writer = self.shared.writer.lock();
+        if !writer.pending.contains_key(&id) {
+            return Ok(());
+        }
+        self.shared
+            .write(&mut writer, &frame(&Frame::Abort { id }))?;
+        writer.finish(id);
+        Ok(())
+    }
+
+    /// Notes that entries are durable in the store; removes segments that are finished.
+    pub(crate) fn done(&self, ids: impl IntoIterator<Item = EntryId>) {
+        let mut writer = self.shared.writer.lock();
+        ids.into_iter().for_each(|id| writer.finish(id));
+        if writer.open_in_current == 0 && writer.current.bytes >= RETIRE_BYTES {
+            self.shared.rotate(&mut writer);
+        }
+        writer.remove_finished();
+    }
+
+    /// Leaves the current segment behind, so that it goes as soon as nothing in it is pending.
+    pub(crate) fn retire(&self) {
+        let mut writer = self.shared.writer.lock();
+        if writer.current.bytes > 0 {
+            self.shared.rotate(&mut writer);
+        }
+        writer.remove_finished();
+    }
+
+    /// Completes when everything up to `position` has been fsynced; many callers share one fsync.
+    pub(crate) async fn synced(&self, position: u64) -> Result<()> {
+        let mut synced = self.shared.synced.subscribe();
+        {
+            self.shared.writer.lock().urgent = true;
+            self.shared.wake.notify_one();
+        }
+        let done = tokio::time::timeout(SYNC_WITHIN, synced.wait_for(|at| *at >= position)).await;
+        match done {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Error::Closed),
+            Err(_) => Err(Error::Timeout {
+                what: "an fsync of the journal",
+                after: SYNC_WITHIN,
+            }),
+        }
+    }
+
+    /// How many entries are not durable yet.
+    pub(crate) fn pending(&self) -> usize {
+        self.shared.writer.lock().pending.len()
+    }
+
+    /// Fsyncs, ends the thread and removes what is finished.
+    pub(crate) fn close(&self) {
+        self.shared.writer.lock().closing = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("journal: the sync thread had panicked");
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn check_room(&self, writer: &Writer, more: usize) -> Result<()> {
+        if let Some(free_bytes) = writer.disk_low {
+            let floor_bytes = self.limits.free_floor_bytes;
+            return Err(Error::DiskLow {
+                path: self.dir.clone(),
+                free_bytes,
+                floor_bytes,
+            });
+        }
+        let waiting = writer.total_bytes + more as u64;
+        if waiting > self.limits.journal_bytes {
+            let limit = self.limits.journal_bytes;
+            return Err(Error::Backpressure {
+                waiting,
+                limit,
+                unit: "bytes",
+            });
+        }
+        Ok(())
+    }
+
+    fn write(&self, writer: &mut Writer, bytes: &[u8]) -> Result<()> {
+        if writer.current.bytes >= SEGMENT_BYTES {
+            self.rotate(writer);
+        }
+        writer
+            .current
+            .append(bytes)
+            .map_err(|e| io_error(&self.dir, "write to the journal", e))?;
+        writer.written += bytes.len() as u64;
+        writer.total_bytes += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+impl Writer {
+    fn finish(&mut self, id: EntryId) {
+        let Some(p) = self.pending.remove(&id) else {
+            return;
+        };
+        if p.segment == self.current.number {
+            self.open_in_current = self.open_in_current.saturating_sub(1);
+        } else if let Some(old) = self.old.get_mut(&p.segment) {
+            old.open = old.open.saturating_sub(1);
+        }
+    }
+
+    fn leave(&mut self, next: Segment) {
+        let last = std::mem::replace(&mut self.current, next);
+        let open = std::mem::take(&mut self.open_in_current);
+        self.old.insert(
+            last.number,
+            Old {
+                path: last.path,
+                bytes: last.bytes,
+                open,
+            },
+        );
+    }
+
+    /// Deletes old segments in which nothing is pending, oldest first: an abort or a placement is only
+    /// forgotten together with everything older.
+    fn remove_finished(&mut self) {
+        while let Some(first) = self.old.first_entry() {
+            if first.get().open > 0 {
+                return;
+            }
+            let old = first.remove();
+            self.total_bytes = self.total_bytes.saturating_sub(old.bytes);
+            if let Err(e) = std::fs::remove_file(&old.path) {
+                tracing::warn!(error = %e, "journal: cannot remove a finished segment");
+            }
+        }
+    }
+}
+
+/// The segments that an earlier process left, and the entries in them.
+fn read_old(dir: &Path) -> std::io::Result<(BTreeMap<u64, Old>, Vec<Replayed>)> {
+    let mut replay = record::Replay::default();
+    let mut old = BTreeMap::new();
+    for (segment, path) in segment::list(dir)? {
+        let bytes = std::fs::read(&path)?;
+        let damaged_bytes = replay.read(segment, &bytes);
+        if damaged_bytes > 0 {
+            tracing::warn!(segment, damaged_bytes, "journal: unreadable part skipped");
+        }
+        old.insert(
+            segment,
+            Old {
+                path,
+                bytes: bytes.len() as u64,
+                open: 0,
+            },
+        );
+    }
+    Ok((old, replay.finish()))
+}
+
+fn io_error(dir: &Path, what: &str, e: std::io::Error) -> Error {
+    let advice = match e.kind() {
+        std::io::ErrorKind::StorageFull => "free some disk space",
+        std::io::ErrorKind::PermissionDenied => "make the directory writable for this user",
+        _ => "check the disk",
+    };
+    Error::unavailable(
+        "journal",
+        format!("cannot {what} in {}; {advice}", dir.display()),
+        e,
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! One file of the journal.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Result, Write};
+use std::path::{Path, PathBuf};
+
+/// A segment that is being written.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) number: u64,
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+    file: File,
+}
+
+impl Segment {
+    /// Creates segment `number`, its name durable in the directory.
+    pub(super) fn create(dir: &Path, number: u64) -> Result<Self> {
+        let path = dir.join(format!("{number:012}.journal"));
+        let mut options = OpenOptions::new();
+        options.create_new(true).append(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path)?;
+        File::open(dir)?.sync_all()?;
+        Ok(Self {
+            number,
+            path,
+            bytes: 0,
+            file,
+        })
+    }
+
+    /// Appends all of `bytes`, or nothing.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Err(e) = self.file.write_all(bytes) {
+            // What was written in part is cut off; should that fail too, a reader skips it.
+            if let Err(cut) = self.file.set_len(self.bytes) {
+                tracing::warn!(error = %cut, "journal: cannot cut off a half-written record");
+            }
+            return Err(e);
+        }
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Another handle on the file, to fsync it without holding the writer.
+    pub(super) fn handle(&self) -> Result<File> {
+        self.file.try_clone()
+    }
+
+    pub(super) fn sync(&self) -> Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Removes the file, which holds nothing pending.
+    pub(super) fn remove(&self) {
+        if let Err(e) = std::fs::remove_file(&self.path) {
+            tracing::debug!(error = %e, "journal: cannot remove the last segment");
+        }
+    }
+}
+
+/// The segments in a directory, by number.
+pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let number = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .and_then(|n| n.strip_suffix(".journal"));
+        if let Some(number) = number.and_then(|n| n.parse().ok()) {
+            found.push((number, path));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}

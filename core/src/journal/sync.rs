@@ -1,0 +1,138 @@
+//! Fsyncs: the thread that makes them, the change of segments, and what to do when one fails.
+
+use super::record::{Frame, frame};
+use super::segment::Segment;
+use super::{Pending, SYNC_EVERY, Shared, Writer};
+use crate::message::EntryId;
+
+impl Shared {
+    /// Begins a new segment; on failure goes on with the current one.
+    pub(super) fn rotate(&self, writer: &mut Writer) {
+        let next = match Segment::create(&self.dir, writer.current.number + 1) {
+            Ok(next) => next,
+            Err(e) => {
+                tracing::warn!(error = %e, "journal: cannot begin a new segment; going on with this one");
+                return;
+            }
+        };
+        if let Err(e) = writer.current.sync() {
+            tracing::warn!(error = %e, "journal: fsync failed; writing what is pending again");
+            let bad = writer.current.number;
+            writer.leave(next);
+            self.rewrite(writer, bad);
+            return;
+        }
+        writer.leave(next);
+        self.advance(writer.written);
+    }
+
+    pub(super) fn advance(&self, to: u64) {
+        self.synced
+            .send_if_modified(|at| std::mem::replace(at, to.max(*at)) < to);
+    }
+
+    /// After a failed fsync: the pages may be gone though a second fsync would say yes. Everything
+    /// pending there is written again to the current file.
+    pub(super) fn rewrite(&self, writer: &mut Writer, bad: u64) {
+        let mut again: Vec<(EntryId, Pending)> = writer
+            .pending
+            .iter()
+            .filter(|(_, p)| p.segment == bad)
+            .map(|(id, p)| (*id, p.clone()))
+            .collect();
+        // A process's ids rise in the order of acceptance.
+        again.sort_unstable_by_key(|(id, _)| *id);
+        for (id, p) in again {
+            let bytes = frame(&Frame::Append {
+                session: &p.session,
+                id,
+                epoch: p.epoch,
+                record: &p.record,
+            });
+            if let Err(e) = self.write(writer, &bytes) {
+                tracing::error!(error = %e, "journal: a pending entry could not be written again");
+                return;
+            }
+            let segment = writer.current.number;
+            if let Some(p) = writer.pending.get_mut(&id) {
+                p.segment = segment;
+            }
+            writer.open_in_current += 1;
+            writer
+                .old
+                .entry(bad)
+                .and_modify(|o| o.open = o.open.saturating_sub(1));
+        }
+        writer.remove_finished();
+    }
+
+    /// The sync thread: fsyncs at once when somebody waits, else every [`SYNC_EVERY`].
+    pub(super) fn run(&self) {
+        let mut writer = self.writer.lock();
+        let mut synced = 0;
+        loop {
+            if !writer.urgent && !writer.closing {
+                self.wake.wait_for(&mut writer, SYNC_EVERY);
+            }
+            writer.urgent = false;
+            let closing = writer.closing;
+            if writer.written > synced {
+                let upto = writer.written;
+                match writer.current.handle() {
+                    Ok(file) => {
+                        let number = writer.current.number;
+                        let result =
+                            parking_lot::MutexGuard::unlocked(&mut writer, || file.sync_data());
+                        match result {
+                            Ok(()) => {
+                                synced = upto;
+                                self.advance(upto);
+                            }
+                            Err(e) => self.sync_failed(&mut writer, number, &e),
+                        }
+                    }
+                    Err(e) => tracing::warn!(error = %e, "journal: cannot sync"),
+                }
+            }
+            self.watch_disk(&mut writer);
+            if closing {
+                writer.remove_finished();
+                if writer.pending.is_empty() {
+                    writer.current.remove();
+                }
+                return;
+            }
+        }
+    }
+
+    pub(super) fn sync_failed(&self, writer: &mut Writer, number: u64, error: &std::io::Error) {
+        tracing::warn!(%error, "journal: fsync failed; writing what is pending to a new file");
+        // The segment may have been left meanwhile by a fsync that said yes after this no.
+        if writer.current.number == number {
+            match Segment::create(&self.dir, number + 1) {
+                Ok(fresh) => writer.leave(fresh),
+                Err(e) => {
+                    tracing::error!(error = %e, "journal: cannot begin a new file");
+                    return;
+                }
+            }
+        }
+        self.rewrite(writer, number);
+    }
+
+    pub(super) fn watch_disk(&self, writer: &mut Writer) {
+        let Ok(stat) = rustix::fs::statvfs(&self.dir) else {
+            return;
+        };
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let low = (free < self.limits.free_floor_bytes).then_some(free);
+        if low.is_some() != writer.disk_low.is_some() {
+            tracing::warn!(
+                free_bytes = free,
+                low = low.is_some(),
+                "journal: free disk space"
+            );
+        }
+        writer.disk_low = low;
+    }
+}

@@ -1,0 +1,250 @@
+//! Appending: journal, compare-and-append, acknowledgement.
+//!
+//! One call at a time per session and process (the turn). An append that succeeds in the hot tier proves
+//! that the replica is current, so the context is served from it. Everything that can be decided only
+//! on a current replica (duplicates, a state's version) is decided again each time somebody else was ahead.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::codec::{self, Kind};
+use crate::error::{Error, Result};
+use crate::fold::Mention;
+use crate::message::{Body, Entry, EntryId, Message, Seq};
+use crate::session::cell::{Cell, Inner, Pending};
+use crate::session::draft::Draft;
+use crate::session::engine::{Engine, count};
+use crate::session::judge::Verdict;
+use crate::session::place::Placing;
+use crate::session::{Level, Receipt};
+
+/// How often an append starts again when others keep writing first.
+pub(super) const ATTEMPTS: usize = 64;
+
+/// An append that was accepted, or was there already.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) receipt: Receipt,
+    pub(crate) context: Vec<Arc<Message>>,
+    /// What to wait for until it is durable; 0 when nothing waits.
+    pub(crate) lsn: u64,
+}
+
+/// How far one append has come.
+#[derive(Debug, Default)]
+struct Course {
+    /// Its entry and lsn, once it is journaled.
+    mine: Option<(EntryId, u64)>,
+    /// The hot tier went away on the way: it is not asked again.
+    away: bool,
+    /// How many messages it adds.
+    messages: u64,
+}
+
+impl Cell {
+    /// Appends a draft: all of the write path.
+    pub(crate) async fn submit(
+        self: &Arc<Self>,
+        engine: &Engine,
+        draft: Draft,
+    ) -> Result<Accepted> {
+        engine.admit(draft.bytes()).await?;
+        let _turn = self.turn.lock().await;
+        self.inner.lock().ending = false;
+        count(&engine.counters.touches);
+        let mut course = Course::default();
+        for _ in 0..ATTEMPTS {
+            match self.attempt(engine, &draft, &mut course).await {
+                Ok(Some(accepted)) => return Ok(accepted),
+                Ok(None) => {}
+                Err(e) => return Err(self.give_up(engine, &course, e)),
+            }
+        }
+        let e = Error::away(
+            engine.hot.name(),
+            "others keep writing to the session; try again",
+        );
+        Err(self.give_up(engine, &course, e))
+    }
+
+    /// One attempt; `None` when somebody else was ahead, or when it is to be looked at what became of it.
+    async fn attempt(
+        self: &Arc<Self>,
+        engine: &Engine,
+        draft: &Draft,
+        course: &mut Course,
+    ) -> Result<Option<Accepted>> {
+        course.away = self.ready(engine, course.away).await?;
+        if let Some((id, lsn)) = course.mine
+            && let Some(accepted) = self.accepted(engine, id, lsn, course.away).await?
+        {
+            engine.counters.appended.fetch_add(course.messages, Relaxed);
+            return Ok(Some(accepted));
+        }
+        // What an older epoch holds goes first, in order, before anything new is decided.
+        let mine = course.mine.map(|(id, _)| id);
+        match self.place_pending(engine, mine, course.away).await? {
+            Placing::Done => {}
+            Placing::Again => return Ok(None),
+            Placing::Away => {
+                course.away = true;
+                return Ok(None);
+            }
+        }
+        let body = match self.judge(engine, draft, course.away).await? {
+            Verdict::Append(body) => body,
+            Verdict::Duplicate(seq) => {
+                if let Some(id) = mine {
+                    self.withdraw(engine, id)?;
+                }
+                count(&engine.counters.duplicates);
+                return Ok(Some(self.duplicate(engine, seq)));
+            }
+        };
+        course.messages = if let Body::Messages(m) = &body {
+            m.len() as u64
+        } else {
+            0
+        };
+        let (id, _) = match course.mine {
+            Some(mine) => mine,
+            None => *course.mine.insert(self.enqueue(engine, body).await?),
+        };
+        match self.place_one(engine, id, course.away).await? {
+            Placing::Done | Placing::Again => {}
+            Placing::Away if matches!(draft, Draft::State { .. }) => {
+                let what = "whether the state was set is unknown; read it again";
+                return Err(Error::away(engine.hot.name(), what));
+            }
+            Placing::Away => course.away = true,
+        }
+        Ok(None)
+    }
+
+    /// Withdraws the entry of a call that fails, unless it may stand in the hot tier: then it stays
+    /// pending until that is known (a state's is dropped if it is not there).
+    fn give_up(&self, engine: &Engine, course: &Course, error: Error) -> Error {
+        let Some((id, _)) = course.mine else {
+            return error;
+        };
+        let nowhere = self
+            .inner
+            .lock()
+            .find(id)
+            .is_some_and(|p| p.is_unplaced() && !p.sent);
+        match nowhere.then(|| self.withdraw(engine, id)) {
+            Some(Err(failed)) => failed,
+            _ => error,
+        }
+    }
+
+    /// Writes the journal and queues the entry, not placed yet.
+    async fn enqueue(self: &Arc<Self>, engine: &Engine, body: Body) -> Result<(EntryId, u64)> {
+        let entry = Entry {
+            id: engine.ids.next(),
+            at_ms: engine.clock.wall_ms(),
+            body,
+        };
+        let conditional = matches!(entry.body, Body::State(_));
+        let id = entry.id;
+        let record = codec::encode(Kind::Entry, self.address.hash64(), &entry)?;
+        let epoch = self.inner.lock().replica.as_ref().map_or(0, |r| r.epoch);
+        let position = match engine.level {
+            Level::Cached => 0,
+            Level::Journaled | Level::Synced => {
+                engine.journal.append(&self.address, id, epoch, &record)?
+            }
+        };
+        // Pending before anything is awaited: a caller that goes away leaves nothing behind unknown.
+        let pending = Pending {
+            conditional,
+            entry: Some(Arc::new(entry)),
+            ..Pending::new(id, record)
+        };
+        let lsn = self.push(engine, pending);
+        self.queue(engine);
+        if engine.level == Level::Synced
+            && let Err(e) = engine.journal.synced(position).await
+        {
+            self.withdraw(engine, id)?;
+            return Err(e);
+        }
+        Ok((id, lsn))
+    }
+
+    /// The outcome of an own entry that stands somewhere, or is durable already; `None`: not yet.
+    async fn accepted(
+        &self,
+        engine: &Engine,
+        id: EntryId,
+        lsn: u64,
+        away: bool,
+    ) -> Result<Option<Accepted>> {
+        let place = self.inner.lock().find(id).map(|p| p.place);
+        let number = match place {
+            Some(place) if place.epoch == 0 => return Ok(None),
+            Some(place) => place.number,
+            None => {
+                let known = engine.known(&self.address, vec![id]).await?;
+                let number = known.numbers.into_iter().next().flatten();
+                number.ok_or_else(|| {
+                    Error::away("the session", "the entry was erased while it was appended")
+                })?
+            }
+        };
+        let mut inner = self.inner.lock();
+        Self::touch(&mut inner, engine);
+        let context = inner.context();
+        drop(inner);
+        let receipt = Receipt {
+            entry: id,
+            seq: Seq::new(number, 0),
+            level: engine.level,
+            duplicate: false,
+            degraded: away,
+        };
+        Ok(Some(Accepted {
+            receipt,
+            context,
+            lsn,
+        }))
+    }
+
+    fn duplicate(&self, engine: &Engine, seq: Seq) -> Accepted {
+        let mut inner = self.inner.lock();
+        Self::touch(&mut inner, engine);
+        let level = engine.level;
+        let receipt = Receipt {
+            entry: EntryId(0),
+            seq,
+            level,
+            duplicate: true,
+            degraded: engine.hot_is_away(),
+        };
+        Accepted {
+            receipt,
+            context: inner.context(),
+            // The first one may still be waiting here.
+            lsn: inner.pending.back().map_or(0, |p| p.lsn),
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn mention(&self, id: &str) -> Option<Mention> {
+        self.replica.as_ref().and_then(|r| r.fold.mention(id))
+    }
+
+    /// The context as this process knows it.
+    pub(crate) fn context(&self) -> Vec<Arc<Message>> {
+        self.replica
+            .as_ref()
+            .map(|r| r.fold.context())
+            .unwrap_or_default()
+    }
+}
+
+/// The number of appends not durable yet.
+pub(crate) fn waiting(engine: &Engine) -> u64 {
+    engine.backlog.appends.load(Relaxed)
+}

@@ -1,0 +1,84 @@
+//! Drafts: what a caller wants to append, checked against the limits.
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::message::{Message, Seq};
+use crate::session::engine::Engine;
+
+/// What a caller wants to append.
+#[derive(Debug, Clone)]
+pub(crate) enum Draft {
+    Messages(Vec<Message>),
+    Edit {
+        id: String,
+        text: String,
+        at_ms: u64,
+    },
+    Delete {
+        id: String,
+    },
+    State {
+        expected: u64,
+        value: Bytes,
+    },
+    Reset,
+    End,
+}
+
+impl Draft {
+    /// About how many bytes it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Messages(messages) => messages.iter().map(|m| m.text.len() + 64).sum(),
+            Self::Edit { text, .. } => text.len(),
+            Self::State { value, .. } => value.len(),
+            Self::Delete { .. } | Self::Reset | Self::End => 0,
+        };
+        bytes as u64 + 64
+    }
+}
+
+/// Fills in what only the cache knows of new messages, and refuses what is over a limit.
+pub(crate) fn prepare(
+    engine: &Engine,
+    messages: impl IntoIterator<Item = Message>,
+) -> Result<Vec<Message>> {
+    let mut out: Vec<Message> = messages.into_iter().collect();
+    if out.is_empty() {
+        return Err(Error::Invalid("no message to append".into()));
+    }
+    if out.len() as u64 > Seq::FIELDS {
+        let limit = usize::try_from(Seq::FIELDS).unwrap_or(usize::MAX);
+        return Err(Error::Invalid(format!(
+            "at most {limit} messages can be appended at once"
+        )));
+    }
+    for m in &mut out {
+        let attached: usize = m.attachments.iter().map(|a| a.reference.len() + 64).sum();
+        let called: usize = m
+            .tool_calls
+            .iter()
+            .map(|c| c.arguments.len() + c.name.len() + 64)
+            .sum();
+        check_size(engine, "a message", m.text.len() + attached + called)?;
+        if let Some(id) = &m.id {
+            check_size(engine, "a message id", id.len())?;
+        }
+        if m.at_ms == 0 {
+            m.at_ms = engine.clock.wall_ms();
+        }
+        m.tokens = engine.window.count(&m.text);
+    }
+    Ok(out)
+}
+
+/// Refuses what is over the message limit.
+pub(crate) fn check_size(engine: &Engine, what: &'static str, size: usize) -> Result<()> {
+    let limit = engine.limits.message_bytes;
+    if size > limit {
+        Err(Error::TooLarge { what, size, limit })
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,300 @@
+//! What all sessions of one cache share: the tiers, the journal, the policies, the counters.
+//!
+//! Invariant: nothing here is held across an await; waiting for room never holds a session.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::hot::{HotTier, WriterId};
+use crate::journal::Journal;
+use crate::key::Address;
+use crate::message::{EntryId, EntryIds};
+use crate::session::Level;
+use crate::session::cell::Cell;
+use crate::store::{Known, Store};
+use crate::ttl::TtlPolicy;
+use crate::window::Window;
+
+/// The bounds a cache keeps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// A message's text, in bytes.
+    pub(crate) message_bytes: usize,
+    /// Entries accepted and not durable, in bytes.
+    pub(crate) backlog_bytes: u64,
+    /// Entries accepted and not durable.
+    pub(crate) backlog_appends: u64,
+    /// How long an append waits for room in the backlog.
+    pub(crate) backlog_wait: Duration,
+    /// Replicas kept in this process, in bytes.
+    pub(crate) replica_bytes: usize,
+}
+
+impl Default for Limits {
+    /// 64 KiB a message (beyond every chat platform's own limit); 64 MiB or 100,000 appends of backlog
+    /// (minutes of a stalled store); replicas of 128 MiB.
+    fn default() -> Self {
+        Self {
+            message_bytes: 64 << 10,
+            backlog_bytes: 64 << 20,
+            backlog_appends: 100_000,
+            backlog_wait: Duration::from_secs(2),
+            replica_bytes: 128 << 20,
+        }
+    }
+}
+
+/// Counters since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) appended: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
+    pub(crate) touches: AtomicU64,
+    pub(crate) misses: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) flushed: AtomicU64,
+}
+
+/// Entries accepted and not durable.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    pub(crate) appends: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+}
+
+impl Backlog {
+    /// A waiting entry's record was replaced by a shorter one.
+    pub(crate) fn replace(&self, before: usize, after: usize) {
+        self.bytes.fetch_add(after as u64, Relaxed);
+        self.bytes.fetch_sub(before as u64, Relaxed);
+    }
+}
+
+/// How many parts the map of cells is split into, to keep lookups from waiting on each other.
+const SHARDS: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) hot: Arc<dyn HotTier>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) journal: Journal,
+    pub(crate) window: Arc<Window>,
+    pub(crate) ttl: Arc<dyn TtlPolicy>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) level: Level,
+    pub(crate) limits: Limits,
+    pub(crate) writer: WriterId,
+    pub(crate) ids: EntryIds,
+    pub(crate) counters: Counters,
+    pub(crate) backlog: Backlog,
+    /// Sessions that the flusher must look at.
+    pub(crate) dirty: Mutex<Vec<Arc<Cell>>>,
+    /// One round at a time, so that nothing is taken from the list by a round nobody waits for.
+    pub(crate) flushing: tokio::sync::Mutex<()>,
+    /// Wakes the flusher before its time.
+    pub(crate) wake: Notify,
+    /// Tells those who wait for room that a flush ended.
+    pub(crate) room: Notify,
+    pub(crate) closed: AtomicBool,
+    hot_away: AtomicBool,
+    store_away: AtomicBool,
+    cells: [RwLock<HashMap<Address, Arc<Cell>>>; SHARDS],
+}
+
+/// What [`Engine::new`] needs.
+pub(crate) struct Parts {
+    pub(crate) hot: Arc<dyn HotTier>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) journal: Journal,
+    pub(crate) window: Window,
+    pub(crate) ttl: Arc<dyn TtlPolicy>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) level: Level,
+    pub(crate) limits: Limits,
+    pub(crate) writer: WriterId,
+}
+
+impl Engine {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            ids: EntryIds::new(parts.clock.wall_ms()),
+            hot: parts.hot,
+            store: parts.store,
+            journal: parts.journal,
+            window: Arc::new(parts.window),
+            ttl: parts.ttl,
+            clock: parts.clock,
+            level: parts.level,
+            limits: parts.limits,
+            writer: parts.writer,
+            counters: Counters::default(),
+            backlog: Backlog::default(),
+            dirty: Mutex::default(),
+            flushing: tokio::sync::Mutex::default(),
+            wake: Notify::new(),
+            room: Notify::new(),
+            closed: AtomicBool::new(false),
+            hot_away: AtomicBool::new(false),
+            store_away: AtomicBool::new(false),
+            cells: Default::default(),
+        }
+    }
+
+    /// The one cell of a session in this process.
+    pub(crate) fn cell(&self, address: &Address) -> Arc<Cell> {
+        let Some(shard) = self.shard(address) else {
+            return Arc::new(Cell::new(address.clone()));
+        };
+        if let Some(cell) = shard.read().get(address) {
+            return Arc::clone(cell);
+        }
+        let mut map = shard.write();
+        let cell = map
+            .entry(address.clone())
+            .or_insert_with(|| Arc::new(Cell::new(address.clone())));
+        Arc::clone(cell)
+    }
+
+    fn shard(&self, address: &Address) -> Option<&RwLock<HashMap<Address, Arc<Cell>>>> {
+        self.cells.get(usize::from(address.partition()) % SHARDS)
+    }
+
+    /// Every cell, for sweeps and sums.
+    pub(crate) fn cells(&self) -> Vec<Arc<Cell>> {
+        self.cells
+            .iter()
+            .flat_map(|s| s.read().values().map(Arc::clone).collect::<Vec<_>>())
+            .collect()
+    }
+
+    pub(crate) fn cell_count(&self) -> usize {
+        self.cells.iter().map(|s| s.read().len()).sum()
+    }
+
+    /// Drops cells that nobody uses and that hold nothing of their own.
+    pub(crate) fn drop_unused(&self, unused: impl Fn(&Cell) -> bool) {
+        for shard in &self.cells {
+            // Only the map holds it: nobody can begin to use it while the shard is locked.
+            shard
+                .write()
+                .retain(|_, cell| Arc::strong_count(cell) > 1 || !unused(cell));
+        }
+    }
+
+    /// Waits until there is room for `bytes` more of backlog.
+    pub(crate) async fn admit(&self, bytes: u64) -> Result<()> {
+        self.open()?;
+        if !self.is_full(bytes) {
+            return Ok(());
+        }
+        let wait = async {
+            loop {
+                let freed = self.room.notified();
+                tokio::pin!(freed);
+                freed.as_mut().enable();
+                if !self.is_full(bytes) {
+                    return;
+                }
+                self.wake.notify_one();
+                freed.await;
+            }
+        };
+        if tokio::time::timeout(self.limits.backlog_wait, wait)
+            .await
+            .is_ok()
+        {
+            return self.open();
+        }
+        let waiting = self.backlog.appends.load(Relaxed);
+        if waiting >= self.limits.backlog_appends {
+            return Err(Error::Backpressure {
+                waiting,
+                limit: self.limits.backlog_appends,
+                unit: "appends",
+            });
+        }
+        let waiting = self.backlog.bytes.load(Relaxed);
+        Err(Error::Backpressure {
+            waiting,
+            limit: self.limits.backlog_bytes,
+            unit: "bytes",
+        })
+    }
+
+    fn is_full(&self, bytes: u64) -> bool {
+        let appends = self.backlog.appends.load(Relaxed) + 1;
+        let bytes = self.backlog.bytes.load(Relaxed) + bytes;
+        if appends * 2 > self.limits.backlog_appends || bytes * 2 > self.limits.backlog_bytes {
+            self.wake.notify_one();
+        }
+        appends > self.limits.backlog_appends || bytes > self.limits.backlog_bytes
+    }
+
+    fn open(&self) -> Result<()> {
+        if self.closed.load(Relaxed) {
+            Err(Error::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Runs a blocking call of the store off the async threads.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = Arc::clone(&self.store);
+        let name = store.name();
+        let result = tokio::task::spawn_blocking(move || call(&*store))
+            .await
+            .unwrap_or_else(|e| Err(Error::unavailable(name, "the call ended early", e)));
+        match &result {
+            Err(e) if e.is_outage() => self.note(&self.store_away, name, Some(e)),
+            _ => self.note(&self.store_away, name, None),
+        }
+        result
+    }
+
+    pub(crate) async fn known(&self, session: &Address, ids: Vec<EntryId>) -> Result<Known> {
+        let session = session.clone();
+        self.blocking(move |s| s.known(&session, &ids)).await
+    }
+
+    /// Notes whether the hot tier answers; says so once when it changes.
+    pub(crate) fn hot_failed(&self, error: Option<&Error>) {
+        self.note(&self.hot_away, self.hot.name(), error);
+    }
+
+    fn note(&self, away: &AtomicBool, tier: &'static str, error: Option<&Error>) {
+        if away.load(Relaxed) == error.is_some() {
+            return;
+        }
+        away.store(error.is_some(), Relaxed);
+        match error {
+            Some(e) => {
+                tracing::warn!(tier, error = %e, "degraded: serving and accepting without it")
+            }
+            None => tracing::info!(tier, "back: reconciling"),
+        }
+    }
+
+    pub(crate) fn hot_is_away(&self) -> bool {
+        self.hot_away.load(Relaxed)
+    }
+
+    pub(crate) fn is_degraded(&self) -> bool {
+        self.hot_is_away() || self.store_away.load(Relaxed)
+    }
+}
+
+/// Adds one to a counter.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}

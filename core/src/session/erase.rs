@@ -1,0 +1,44 @@
+//! Erasing: the tombstone is durable in the store first, then every copy goes.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::session::cell::Cell;
+use crate::session::engine::Engine;
+use crate::store::{Erase, Erased};
+
+impl Cell {
+    /// Erases from this session. What was accepted and is not durable is flushed first, so that the
+    /// counts are right and nothing waits anywhere that the store does not know.
+    pub(crate) async fn erase(self: &Arc<Self>, engine: &Engine, what: Erase) -> Result<Erased> {
+        let turn = self.turn.lock().await;
+        // A load takes over what other processes have not flushed, so that it is erased and counted too.
+        self.inner.lock().reload = true;
+        if let Err(e) = self.settle_in(engine).await
+            && !e.is_outage()
+        {
+            return Err(e);
+        }
+        self.flush_now(engine).await?;
+        let address = self.address.clone();
+        let whole = what.clone();
+        let erased = engine.blocking(move |s| s.erase(&address, &whole)).await?;
+        if erased.epoch > 0 && !matches!(what, Erase::Before(_)) || erased.messages > 0 {
+            let mut inner = self.inner.lock();
+            inner.need_epoch = inner.need_epoch.max(erased.epoch);
+            // The next load replaces the log by a copy without what was erased.
+            inner.reload = true;
+            inner.replica = None;
+        }
+        if self.inner.lock().reload
+            && let Err(e) = self.settle_in(engine).await
+        {
+            // The store's tombstone holds; the copy in an unreachable tier goes when it is back.
+            tracing::warn!(error = %e, "erased in the store; the hot tier follows when it is back");
+        }
+        drop(turn);
+        engine.journal.retire();
+        self.queue(engine);
+        Ok(erased)
+    }
+}

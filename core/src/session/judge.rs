@@ -1,0 +1,170 @@
+//! Judging: what a current replica, and where it cannot tell the store, say of a draft.
+//!
+//! Invariant: the verdict holds only as long as nobody else appends; a compare-and-append that fails
+//! asks for it again.
+
+use crate::error::{Error, Result};
+use crate::fold::Mention;
+use crate::message::{Body, Entry, Message, Seq, State};
+use crate::session::cell::Cell;
+use crate::session::draft::Draft;
+use crate::session::engine::Engine;
+use crate::store::Found;
+
+/// What a current replica says of a draft.
+pub(super) enum Verdict {
+    Append(Body),
+    Duplicate(Seq),
+}
+
+/// What is known of a platform id.
+pub(super) enum Seen {
+    /// No message with it has come.
+    New,
+    /// None has come, but an edit of it.
+    Edited {
+        /// The text it is to have.
+        text: String,
+        /// When it was edited.
+        at_ms: u64,
+    },
+    /// One stands here; 0 when it was deleted.
+    At(Seq),
+}
+
+impl Cell {
+    /// What the replica and, where it cannot tell, the store say of a draft.
+    pub(super) async fn judge(
+        &self,
+        engine: &Engine,
+        draft: &Draft,
+        away: bool,
+    ) -> Result<Verdict> {
+        match draft {
+            Draft::Messages(messages) => self.judge_messages(engine, messages).await,
+            Draft::Edit { id, text, at_ms } => {
+                let (id, text) = (id.clone(), Some(text.clone()));
+                Ok(Verdict::Append(Body::Edit {
+                    id,
+                    text,
+                    at_ms: *at_ms,
+                }))
+            }
+            Draft::Delete { id } => {
+                let gone = matches!(self.inner.lock().mention(id), Some(Mention::Gone(_)));
+                let verdict = Verdict::Append(Body::Delete { id: id.clone() });
+                Ok(if gone {
+                    Verdict::Duplicate(Seq::default())
+                } else {
+                    verdict
+                })
+            }
+            Draft::State { expected, value } => {
+                if away {
+                    return Err(Error::away(
+                        engine.hot.name(),
+                        "a state cannot be compared and set without it",
+                    ));
+                }
+                let inner = self.inner.lock();
+                let state = inner
+                    .replica
+                    .as_ref()
+                    .and_then(|r| r.fold.summary.state.as_ref());
+                let actual = state.map_or(0, |s| s.version);
+                if actual != *expected {
+                    return Err(Error::Conflict {
+                        expected: *expected,
+                        actual,
+                    });
+                }
+                Ok(Verdict::Append(Body::State(State {
+                    version: actual + 1,
+                    value: value.clone(),
+                })))
+            }
+            Draft::Reset => Ok(Verdict::Append(Body::Reset)),
+            Draft::End => Ok(Verdict::Append(Body::End)),
+        }
+    }
+
+    pub(super) async fn judge_messages(
+        &self,
+        engine: &Engine,
+        messages: &[Message],
+    ) -> Result<Verdict> {
+        let mut fresh = Vec::with_capacity(messages.len());
+        let mut at = None;
+        for m in messages {
+            match self.seen(engine, m.id.as_deref()).await? {
+                Seen::New => fresh.push(Some(m.clone())),
+                Seen::Edited { text, at_ms } => {
+                    let mut edited = Message {
+                        text,
+                        edited_ms: Some(at_ms),
+                        ..m.clone()
+                    };
+                    edited.tokens = engine.window.count(&edited.text);
+                    fresh.push(Some(edited));
+                }
+                Seen::At(seq) => at = at.or(Some(seq)),
+            }
+        }
+        Ok(match at {
+            Some(seq) if fresh.is_empty() => Verdict::Duplicate(seq),
+            _ => Verdict::Append(Body::Messages(fresh)),
+        })
+    }
+
+    /// What is known of a message with this platform id.
+    pub(super) async fn seen(&self, engine: &Engine, id: Option<&str>) -> Result<Seen> {
+        let Some(id) = id else { return Ok(Seen::New) };
+        {
+            let inner = self.inner.lock();
+            match inner.mention(id) {
+                Some(Mention::At(seq)) => return Ok(Seen::At(seq)),
+                Some(Mention::Gone(_)) => return Ok(Seen::At(Seq::default())),
+                // The replica applies an edit that it knows itself.
+                Some(Mention::Ahead(_)) | None => {}
+            }
+            if inner.replica.as_ref().is_some_and(|r| r.fold.is_new(id)) {
+                return Ok(Seen::New);
+            }
+        }
+        let (address, id) = (self.address.clone(), id.to_owned());
+        let found = engine.blocking(move |s| s.find(&address, &id)).await?;
+        Ok(match found {
+            Some(Found::At(seq)) => Seen::At(seq),
+            Some(Found::Gone) => Seen::At(Seq::default()),
+            Some(Found::Ahead { text, at_ms }) => Seen::Edited { text, at_ms },
+            None => Seen::New,
+        })
+    }
+
+    /// What an entry that must be placed again still has to say: its messages may have come by another
+    /// way meanwhile, its state may have been overtaken. `None` when nothing is left.
+    pub(super) async fn still(&self, engine: &Engine, mut entry: Entry) -> Result<Option<Entry>> {
+        match &mut entry.body {
+            Body::Messages(messages) => {
+                for slot in messages.iter_mut() {
+                    let Some(m) = slot else { continue };
+                    if matches!(self.seen(engine, m.id.as_deref()).await?, Seen::At(_)) {
+                        *slot = None;
+                    }
+                }
+                Ok(messages.iter().any(Option::is_some).then_some(entry))
+            }
+            Body::State(state) => {
+                let inner = self.inner.lock();
+                let current = inner
+                    .replica
+                    .as_ref()
+                    .and_then(|r| r.fold.summary.state.as_ref());
+                let overtaken = current.map_or(0, |s| s.version) >= state.version;
+                drop(inner);
+                Ok((!overtaken).then_some(entry))
+            }
+            _ => Ok(Some(entry)),
+        }
+    }
+}

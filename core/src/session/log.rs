@@ -1,0 +1,84 @@
+//! A whole hot log, decoded.
+
+use bytes::Bytes;
+
+use crate::codec::{self, Kind};
+use crate::error::Result;
+use crate::hot::{LogEntry, Place, Record};
+use crate::message::Entry;
+use crate::summary::{Snapshot, Summary};
+
+/// A log entry decoded, with what is needed to copy it.
+pub(super) struct Decoded {
+    pub(super) number: u64,
+    pub(super) entry: Entry,
+    pub(super) record: Bytes,
+}
+
+/// A whole log decoded.
+pub(super) struct Log {
+    pub(super) last: Place,
+    pub(super) summary: Summary,
+    pub(super) complete: bool,
+    /// With the summaries that trimming appends carried, before the entry.
+    pub(super) entries: Vec<(Option<Summary>, Decoded)>,
+    /// False when the log's beginning is gone and no summary stands for it.
+    pub(super) whole: bool,
+}
+
+impl Log {
+    /// Decodes a log of the session with this [`hash64`](crate::key::Address::hash64).
+    pub(super) fn decode(entries: &[LogEntry], hash: u64) -> Result<Self> {
+        let last = entries.last().map_or(Place::default(), |e| e.at);
+        let mut log = Self {
+            last,
+            summary: Summary::default(),
+            complete: false,
+            entries: Vec::new(),
+            whole: false,
+        };
+        let mut next = None;
+        for e in entries {
+            let contiguous = next.is_none_or(|n| n == e.at.number) && e.at.epoch == last.epoch;
+            next = Some(e.at.number + 1);
+            match &e.record {
+                Record::Snapshot(bytes) => {
+                    let snapshot: Snapshot = codec::decode(Kind::Snapshot, hash, bytes)?;
+                    log.summary = snapshot.summary;
+                    log.complete = snapshot.complete;
+                    log.whole = contiguous;
+                    for (number, record) in snapshot.entries {
+                        let entry = codec::decode(Kind::Entry, hash, &record)?;
+                        log.entries.push((
+                            None,
+                            Decoded {
+                                number,
+                                entry,
+                                record,
+                            },
+                        ));
+                    }
+                }
+                Record::Entry(record) => {
+                    let entry = codec::decode(Kind::Entry, hash, record)?;
+                    let carry = e
+                        .carry
+                        .as_ref()
+                        .map(|c| codec::decode(Kind::Summary, hash, c))
+                        .transpose()?;
+                    log.whole = contiguous && (log.whole || carry.is_some());
+                    let number = e.at.number;
+                    log.entries.push((
+                        carry,
+                        Decoded {
+                            number,
+                            entry,
+                            record: record.clone(),
+                        },
+                    ));
+                }
+            }
+        }
+        Ok(log)
+    }
+}

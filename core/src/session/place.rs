@@ -1,0 +1,211 @@
+//! Placing: giving pending entries their numbers, in the hot tier or, without it, here.
+//!
+//! Invariant: pending entries of an older epoch are placed again, in order, before anything new; an entry
+//! of which it is unknown whether it arrived is never sent a second time before it was looked for.
+
+use std::sync::Arc;
+
+use crate::codec::{self, Kind};
+use crate::error::{Error, Result};
+use crate::hot::{Append, Appended, Place};
+use crate::message::{Entry, EntryId};
+use crate::session::append::ATTEMPTS;
+use crate::session::cell::{Cell, Inner, Pending};
+use crate::session::engine::Engine;
+
+/// The log is trimmed when this many entries can go: several appends share one trim and one summary.
+const TRIM_STEP: u64 = 32;
+
+/// How an attempt to place everything ended.
+pub(super) enum Placing {
+    Done,
+    /// Somebody else was ahead, or the tier changed: look again.
+    Again,
+    /// The hot tier went away: go on without it.
+    Away,
+}
+
+impl Cell {
+    /// Makes the replica current and places everything; call under the turn. True when away.
+    pub(crate) async fn settle_in(&self, engine: &Engine) -> Result<bool> {
+        let mut away = false;
+        for _ in 0..ATTEMPTS {
+            away = self.ready(engine, away).await?;
+            match self.place_pending(engine, None, away).await? {
+                Placing::Done => return Ok(away),
+                Placing::Again => {}
+                Placing::Away => away = true,
+            }
+        }
+        Err(Error::away(
+            engine.hot.name(),
+            "others keep writing to the session; try again",
+        ))
+    }
+
+    /// Places, in order, every pending entry but `except` that stands nowhere.
+    pub(super) async fn place_pending(
+        &self,
+        engine: &Engine,
+        except: Option<EntryId>,
+        away: bool,
+    ) -> Result<Placing> {
+        let order = self.inner.lock().to_place(except);
+        for id in order {
+            let pending = self
+                .inner
+                .lock()
+                .find(id)
+                .map(|p| (p.record.clone(), p.conditional));
+            let Some((record, conditional)) = pending else {
+                continue;
+            };
+            let entry: Entry = codec::decode(Kind::Entry, self.address.hash64(), &record)?;
+            let left = if conditional {
+                None
+            } else {
+                self.still(engine, entry.clone()).await?
+            };
+            let Some(left) = left else {
+                self.withdraw(engine, id)?;
+                continue;
+            };
+            if left != entry {
+                let record = codec::encode(Kind::Entry, self.address.hash64(), &left)?;
+                self.replace(engine, id, record);
+            }
+            match self.place_one(engine, id, away).await? {
+                Placing::Done => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Placing::Done)
+    }
+
+    /// Sends one entry to the hot tier, or, without one, gives it the next number here.
+    pub(super) async fn place_one(
+        &self,
+        engine: &Engine,
+        id: EntryId,
+        away: bool,
+    ) -> Result<Placing> {
+        let Some((append, entry)) = self.next_append(engine, id, away)? else {
+            return Ok(Placing::Again);
+        };
+        let place = append.at;
+        let trim = append.trim_below;
+        let marks = append.mark.is_some();
+        if !away {
+            match engine.hot.append(&self.address, append).await {
+                Ok(Appended::Done) => {}
+                Ok(Appended::Behind) => {
+                    self.not_sent(id);
+                    let caught = self.catch_up(engine).await;
+                    return Self::outage(engine, caught);
+                }
+                Ok(Appended::Missing | Appended::Suspect) => {
+                    self.not_sent(id);
+                    self.forget_replica();
+                    return Ok(Placing::Again);
+                }
+                Err(e) => return Self::outage(engine, Err(e)),
+            }
+        }
+        // Unknown to the journal under this epoch only after a reload: rare.
+        engine.journal.placed(id, place.epoch)?;
+        let mut inner = self.inner.lock();
+        inner.place(id, place, &entry);
+        inner.marked |= marks;
+        if let (Some(below), Some(r)) = (trim, &mut inner.replica) {
+            r.trimmed = below;
+            r.fold.forget_ids_below(below);
+        }
+        Ok(Placing::Done)
+    }
+
+    /// The tier refused it: it is certainly not there.
+    pub(super) fn not_sent(&self, id: EntryId) {
+        if let Some(p) = self.inner.lock().find_mut(id) {
+            p.sent = false;
+        }
+    }
+
+    pub(super) fn outage(engine: &Engine, result: Result<()>) -> Result<Placing> {
+        match result {
+            Ok(()) => Ok(Placing::Again),
+            Err(e) if e.is_outage() => {
+                engine.hot_failed(Some(&e));
+                Ok(Placing::Away)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The append of a pending entry at the end of the replica's log.
+    pub(super) fn next_append(
+        &self,
+        engine: &Engine,
+        id: EntryId,
+        away: bool,
+    ) -> Result<Option<(Append, Arc<Entry>)>> {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        let Some(p) = inner
+            .pending
+            .iter_mut()
+            .rev()
+            .find(|p| p.id == id && p.is_unplaced())
+        else {
+            return Ok(None);
+        };
+        let Some(r) = &inner.replica else {
+            return Ok(None);
+        };
+        let entry = match &p.entry {
+            Some(entry) => Arc::clone(entry),
+            None => Arc::new(codec::decode(
+                Kind::Entry,
+                self.address.hash64(),
+                &p.record,
+            )?),
+        };
+        p.sent = !away;
+        inner.unsure |= !away && !inner.marked;
+        let durable = if inner.durable_to.epoch == r.epoch {
+            inner.durable_to.number + 1
+        } else {
+            0
+        };
+        let below = r.fold.summary.cut.number().min(durable);
+        let trims = !away && below >= r.trimmed + TRIM_STEP;
+        let carry = || codec::encode(Kind::Summary, self.address.hash64(), &r.fold.summary);
+        let append = Append {
+            at: Place::new(r.epoch, r.fold.last + 1),
+            entry: p.record.clone(),
+            carry: if trims { Some(carry()?) } else { None },
+            trim_below: trims.then_some(below),
+            mark: (!inner.marked).then(|| engine.writer.clone()),
+            generation: r.generation,
+        };
+        Ok(Some((append, entry)))
+    }
+}
+
+impl Inner {
+    /// The entries that stand nowhere, but `except`, in the order in which they are to be placed.
+    fn to_place(&self, except: Option<EntryId>) -> Vec<EntryId> {
+        let own = except
+            .and_then(|id| self.find(id))
+            .is_some_and(Pending::is_unplaced);
+        if self.unplaced == usize::from(own) {
+            return Vec::new();
+        }
+        let waiting = self
+            .pending
+            .iter()
+            .filter(|p| p.is_unplaced() && Some(p.id) != except);
+        let mut order: Vec<_> = waiting.map(|p| (p.order, p.id)).collect();
+        order.sort_unstable();
+        order.into_iter().map(|(_, id)| id).collect()
+    }
+}

@@ -1,0 +1,238 @@
+//! The durable contract: a log per session with indexes, written in batches.
+//!
+//! A store applies what entries mean: an edit changes the stored message, a delete removes it, so that
+//! history and exports need no replay. Calls block; the cache makes them off the async threads.
+//!
+//! Invariants: a flush is atomic and durable (power cut included) when it returns; an entry id is
+//! stored at most once, and so is a platform id per session; a flush from an epoch below the row's is
+//! refused; nothing erased is ever returned or stored again.
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+
+use crate::error::Result;
+use crate::key::Address;
+use crate::message::{Author, EntryId, Message, Seq};
+use crate::summary::{Erasures, Summary};
+
+pub mod sled;
+
+/// What a store knows of a session, read in one step.
+#[derive(Debug, Clone, Default)]
+pub struct Stored {
+    /// The epoch last allotted (or seen in a flush).
+    pub epoch: u64,
+    /// The largest entry number stored.
+    pub last: u64,
+    /// Every number up to this one is stored, or will never be.
+    pub durable_to: u64,
+    /// The numbers above `durable_to` that are stored.
+    pub taken: Vec<u64>,
+    /// The summary as of `last`, with the largest cut a flush told.
+    pub summary: Summary,
+    /// What was erased.
+    pub erased: Erasures,
+    /// The entries from the cut on: number and encoded [`Entry`](crate::message::Entry).
+    pub entries: Vec<(u64, Bytes)>,
+    /// True when no platform id is known besides those in `entries`.
+    pub complete: bool,
+}
+
+/// What a store knows of some entry ids, read in one step.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// The session's epoch; 0 when it has no row.
+    pub epoch: u64,
+    /// What was erased.
+    pub erased: Erasures,
+    /// For each id asked, its number when it is stored.
+    pub numbers: Vec<Option<u64>>,
+}
+
+/// What a store knows of a platform id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A message with it stands here.
+    At(Seq),
+    /// It was deleted, or erased; nothing with this id is ever stored again.
+    Gone,
+    /// It was edited before its message came.
+    Ahead {
+        /// The text it is to have.
+        text: String,
+        /// When it was edited, milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
+}
+
+/// One session's part of a flush.
+#[derive(Debug, Clone)]
+pub struct SessionFlush {
+    /// The session.
+    pub session: Address,
+    /// The epoch in which all these entries were placed.
+    pub epoch: u64,
+    /// Where the writer's context starts; the store keeps the largest.
+    pub cut: Seq,
+    /// As far as the writer knows, every number of this epoch up to this one is durable once this flush
+    /// is, or stands for nothing (0: it knows nothing).
+    pub settled_to: u64,
+    /// The entries, by rising number.
+    pub entries: Vec<FlushEntry>,
+}
+
+/// One entry of a flush.
+#[derive(Debug, Clone)]
+pub struct FlushEntry {
+    /// Its number in the session's log.
+    pub number: u64,
+    /// Its identity.
+    pub id: EntryId,
+    /// The encoded [`Entry`](crate::message::Entry).
+    pub record: Bytes,
+}
+
+/// How a session's part of a flush ended.
+#[derive(Debug, Clone, Default)]
+pub struct SessionFlushed {
+    /// The session's epoch in the store.
+    pub epoch: u64,
+    /// Every number up to this one is stored, or will never be.
+    pub durable_to: u64,
+    /// For each entry, in order.
+    pub entries: Vec<Flushed>,
+}
+
+/// How one entry's flush ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flushed {
+    /// It is durable (also when it was already).
+    Durable,
+    /// Its epoch is over, its number is taken by another entry, or an entry before it was refused.
+    Refused,
+    /// It was erased.
+    Erased,
+}
+
+/// What to erase from a session.
+#[derive(Debug, Clone)]
+pub enum Erase {
+    /// All of it.
+    All,
+    /// What one person said.
+    Author(Author),
+    /// What was said before this time (milliseconds since the Unix epoch).
+    Before(u64),
+}
+
+/// What was erased.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// The session's new epoch; 0 when there was nothing to erase and no row.
+    pub epoch: u64,
+    /// How many messages.
+    pub messages: u64,
+    /// Their bytes of text.
+    pub bytes: u64,
+}
+
+/// A page of history, newest first: messages before a place, optionally not before another.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Page {
+    /// Only messages before this place; `None` for the newest.
+    pub before: Option<Seq>,
+    /// At most this many (0 counts as 1; at most 10,000).
+    pub limit: usize,
+}
+
+/// What [`Store::check`] found.
+#[derive(Debug, Clone, Default)]
+pub struct Checked {
+    /// Sessions read.
+    pub sessions: u64,
+    /// Messages read.
+    pub messages: u64,
+    /// What is wrong, in words, without users' text.
+    pub violations: Vec<String>,
+}
+
+/// A durable store.
+pub trait Store: Send + Sync + Debug + 'static {
+    /// `sled`, …
+    fn name(&self) -> &'static str;
+
+    /// Allots a new epoch, above the row's and above `above`, creating the row where there is none. No
+    /// epoch is ever allotted twice, a power cut included.
+    ///
+    /// # Errors
+    /// An outage, [`Error::Decode`](crate::Error::Decode) for damage, or
+    /// [`Error::DiskLow`](crate::Error::DiskLow).
+    fn allot(&self, session: &Address, above: u64) -> Result<u64>;
+
+    /// Row and window in one read; `None` when there is no row.
+    ///
+    /// # Errors
+    /// As [`allot`](Self::allot).
+    fn window(&self, session: &Address) -> Result<Option<Stored>>;
+
+    /// Which of these entries are stored, with the row's epoch and erasures.
+    ///
+    /// # Errors
+    /// As [`allot`](Self::allot).
+    fn known(&self, session: &Address, ids: &[EntryId]) -> Result<Known>;
+
+    /// What is known of a platform id in the session.
+    ///
+    /// # Errors
+    /// As [`allot`](Self::allot).
+    fn find(&self, session: &Address, platform_id: &str) -> Result<Option<Found>>;
+
+    /// Stores entries of many sessions in one atomic, durable step.
+    ///
+    /// Per session: an epoch below the row's refuses all of it, a larger one becomes the row's. Per
+    /// entry, in order: erased → [`Flushed::Erased`]; id stored already → [`Flushed::Durable`]; number held by
+    /// another id, or an earlier entry of this session refused in this flush → [`Flushed::Refused`]; else
+    /// applied. When none was refused, `durable_to` rises to `settled_to`; then on while the next number is stored. A message whose platform id is at another place, or gone, is not stored a second time.
+    ///
+    /// # Errors
+    /// As [`allot`](Self::allot); then nothing of the flush is stored, or it is unknown whether it is.
+    fn flush(&self, batch: &[SessionFlush]) -> Result<Vec<SessionFlushed>>;
+
+    /// Messages of a session, oldest first within the page.
+    ///
+    /// # Errors
+    /// As [`allot`](Self::allot).
+    fn history(&self, session: &Address, page: Page) -> Result<Vec<(Seq, Message)>>;
+
+    /// Sessions in key order, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`allot`](Self::allot).
+    fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<Address>>;
+
+    /// Sessions in which an author has ever spoken.
+    ///
+    /// # Errors
+    /// As [`allot`](Self::allot).
+    fn sessions_of(&self, author: &Author) -> Result<Vec<Address>>;
+
+    /// Erases: the tombstone is durable, the epoch is bumped and nothing erased is readable when this
+    /// returns. Platform ids stay known as gone.
+    ///
+    /// # Errors
+    /// As [`allot`](Self::allot).
+    fn erase(&self, session: &Address, what: &Erase) -> Result<Erased>;
+
+    /// Reads everything and checks every invariant that a store can check by itself.
+    ///
+    /// # Errors
+    /// As [`allot`](Self::allot); damage is a violation, not an error.
+    fn check(&self) -> Result<Checked>;
+
+    /// Flushes and closes; later calls fail.
+    ///
+    /// # Errors
+    /// As [`allot`](Self::allot).
+    fn close(&self) -> Result<()>;
+}

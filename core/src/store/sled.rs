@@ -1,0 +1,483 @@
+//! The embedded store: sled 0.34.7, used so that it survives a power cut.
+//!
+//! Owns the data directory's `lock`, `store/` and the files named `store.*` beside it. One tree holds
+//! everything, so a flush is one atomic batch; an fsync of sled's files follows every batch that is
+//! answered for (sled's own flush does not survive a power cut). Values are chunked and checksummed.
+//!
+//! Invariants: no panic of sled gets out; after a panic, damage or a failed fsync every call fails until
+//! the store is opened again, which then checks everything; readers never see half a batch. Knows no
+//! tier above it.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ::sled::Db;
+use parking_lot::{Mutex, MutexGuard, RwLock};
+
+use self::disk::Engine;
+use self::fault::{Fault, Outcome};
+use self::opening::Writer;
+use self::session::Session;
+use self::table::{Txn, Verified};
+use crate::error::{Error, Result};
+use crate::key::Address;
+use crate::message::{Author, EntryId, Message, Seq};
+use crate::store::{
+    Checked, Erase, Erased, Found, Known, Page, SessionFlush, SessionFlushed, Store, Stored,
+};
+
+mod check;
+mod disk;
+mod erase;
+mod fault;
+mod flush;
+mod keys;
+mod opening;
+mod read;
+mod session;
+mod table;
+#[cfg(test)]
+mod tests;
+
+const TIER: &str = "sled";
+
+/// How many epochs are reserved with one fsync.
+const EPOCHS: u64 = 1_000;
+
+/// Where the store lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SledConfig {
+    dir: PathBuf,
+    wait_lock: Duration,
+    cache_bytes: u64,
+}
+
+impl SledConfig {
+    /// sled's cache by default: with it 1 M messages stay below 200 MB of memory.
+    pub const CACHE_BYTES: u64 = 64 << 20;
+
+    /// A data directory; it is created if absent. Holds `store/` (sled) and `journal/`.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            wait_lock: Duration::ZERO,
+            cache_bytes: Self::CACHE_BYTES,
+        }
+    }
+
+    /// How long to wait while another process holds the directory (default: not at all).
+    #[must_use]
+    pub const fn wait_lock(mut self, wait: Duration) -> Self {
+        self.wait_lock = wait;
+        self
+    }
+
+    /// How much sled may cache, in bytes (default: [`Self::CACHE_BYTES`]; at least 1 MiB).
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes.max(1 << 20);
+        self
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// A store that could not be used was moved aside, and a new one begun: older history and the index
+/// of duplicates are gone with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Where it is now.
+    pub path: PathBuf,
+    /// What was wrong with it, without users' text.
+    pub why: String,
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct SledStore {
+    config: SledConfig,
+    /// Taken before `syncing`, which is taken before `engine`.
+    writer: Mutex<Writer>,
+    syncing: Mutex<Synced>,
+    engine: RwLock<Option<Arc<Engine>>>,
+    applied: AtomicU64,
+    /// How often sled was opened anew; what was applied before and not synced is unknown then.
+    opened: AtomicU64,
+    health: Mutex<Health>,
+    verified: Verified,
+    lock: Mutex<Option<File>>,
+}
+
+/// The last step that is durable.
+#[derive(Debug, Default)]
+struct Synced {
+    step: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Health {
+    Fine,
+    /// The disk was full; sled must be opened anew when there is room.
+    Full,
+    Poisoned(String),
+}
+
+/// A step that was applied: durable once synced.
+#[derive(Debug, Clone, Copy)]
+struct Applied {
+    step: u64,
+    opened: u64,
+}
+
+impl SledStore {
+    /// Opens the store; blocks (0.5 s per million messages, more after damage).
+    ///
+    /// The second is told when the store that was there could not be used.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process holds the directory, [`Error::Unavailable`] when it cannot be
+    /// used or the disk is full, [`Error::Config`] when it is of a newer format.
+    pub fn open(config: &SledConfig) -> Result<(Self, Option<Quarantined>)> {
+        disk::make_dir(&config.dir)?;
+        let lock = disk::lock(&config.dir, config.wait_lock)?;
+        let (engine, writer, quarantined) = opening::open(config)?;
+        let store = Self {
+            config: config.clone(),
+            syncing: Mutex::new(Synced { step: writer.step }),
+            applied: AtomicU64::new(writer.step),
+            writer: Mutex::new(writer),
+            engine: RwLock::new(Some(Arc::new(engine))),
+            opened: AtomicU64::new(0),
+            health: Mutex::new(Health::Fine),
+            verified: Verified::default(),
+            lock: Mutex::new(Some(lock)),
+        };
+        Ok((store, quarantined))
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.config.dir
+    }
+
+    /// Runs one call: no panic gets out, and a store that cannot be trusted any more is not used again.
+    fn run<T>(&self, op: impl FnOnce() -> Outcome<T>) -> Result<T> {
+        self.usable()?;
+        match catch_unwind(AssertUnwindSafe(op)) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(fault)) => Err(self.failed(fault)),
+            Err(panic) => {
+                let why = opening::words(&*panic);
+                if disk::check_room(&self.config.dir).is_err() {
+                    *self.health.lock() = Health::Full;
+                    return Err(disk::no_room(&self.config.dir));
+                }
+                Err(self.poison(why))
+            }
+        }
+    }
+
+    fn read<T>(&self, op: impl FnOnce(&mut Txn<'_>) -> Outcome<T>) -> Result<T> {
+        self.run(|| {
+            let engine = self.engine.read();
+            let engine = engine.as_ref().ok_or(Fault::Caller(Error::Closed))?;
+            op(&mut Txn::new(&engine.db, &self.verified))
+        })
+    }
+
+    fn usable(&self) -> Result<()> {
+        let health = self.health.lock().clone();
+        match health {
+            Health::Fine => Ok(()),
+            Health::Full => self.reopen(),
+            Health::Poisoned(why) => Err(poisoned(&why)),
+        }
+    }
+
+    fn failed(&self, fault: Fault) -> Error {
+        match fault {
+            Fault::Caller(e) => e,
+            // A failed fsync is never tried again, whatever its reason: the kernel has dropped the pages.
+            Fault::Engine(_) if fault.is_full() => {
+                *self.health.lock() = Health::Full;
+                disk::no_room(&self.config.dir)
+            }
+            Fault::Damage(e) => {
+                self.poison(e.to_string());
+                e
+            }
+            other => self.poison(other.words()),
+        }
+    }
+
+    fn poison(&self, why: String) -> Error {
+        disk::suspect(&self.config.dir);
+        tracing::error!(%why, "the store cannot be used until it is opened again");
+        let error = poisoned(&why);
+        *self.health.lock() = Health::Poisoned(why);
+        error
+    }
+
+    /// Opens sled anew after the disk was full: its errors last, but what it had made durable is sound.
+    fn reopen(&self) -> Result<()> {
+        let mut writer = self.writer.lock();
+        let mut syncing = self.syncing.lock();
+        let mut engine = self.engine.write();
+        if !matches!(*self.health.lock(), Health::Full) {
+            return Ok(());
+        }
+        disk::check_room(&self.config.dir)?;
+        if catch_unwind(AssertUnwindSafe(|| drop(engine.take()))).is_err() {
+            return Err(self.poison("sled panicked while it was closed".to_owned()));
+        }
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        match opening::attempt(&self.config, false, writer.next_epoch) {
+            Ok((fresh, counters)) => {
+                syncing.step = counters.step;
+                self.applied.store(counters.step, Ordering::SeqCst);
+                *writer = counters;
+                self.verified.lock().clear();
+                *engine = Some(Arc::new(fresh));
+                *self.health.lock() = Health::Fine;
+                Ok(())
+            }
+            Err(disk::Failed::Refused(e)) => Err(e),
+            Err(disk::Failed::Damaged(why)) => Err(self.poison(why)),
+        }
+    }
+
+    /// sled, for one who holds `writer` or `syncing`, so that it is not closed meanwhile.
+    fn db(&self) -> Outcome<Db> {
+        let engine = self.engine.read();
+        let engine = engine.as_ref().ok_or(Fault::Caller(Error::Closed))?;
+        Ok(engine.db.clone())
+    }
+
+    /// Applies a step in memory; [`Self::sync`] makes it durable.
+    fn apply(&self, writer: &mut Writer, mut txn: Txn<'_>) -> Outcome<Applied> {
+        let mut stepped = *writer;
+        stepped.step(&mut txn)?;
+        let batch = txn.into_batch().unwrap_or_default();
+        let engine = self.engine.write();
+        let engine = engine.as_ref().ok_or(Fault::Caller(Error::Closed))?;
+        engine.db.apply_batch(batch)?;
+        *writer = stepped;
+        self.applied.store(writer.step, Ordering::SeqCst);
+        Ok(Applied {
+            step: writer.step,
+            opened: self.opened.load(Ordering::SeqCst),
+        })
+    }
+
+    fn applied(&self) -> Applied {
+        Applied {
+            step: self.applied.load(Ordering::SeqCst),
+            opened: self.opened.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Makes a step durable; calls that wait for each other share one fsync.
+    fn sync(&self, wanted: Applied) -> Outcome<()> {
+        let mut syncing = self.syncing.lock();
+        if self.opened.load(Ordering::SeqCst) != wanted.opened {
+            return Err(Fault::Caller(disk::no_room(&self.config.dir)));
+        }
+        let health = self.health.lock().clone();
+        if let Health::Poisoned(why) = health {
+            return Err(Fault::Caller(poisoned(&why)));
+        }
+        if syncing.step >= wanted.step {
+            return Ok(());
+        }
+        let step = self.applied.load(Ordering::SeqCst);
+        // Not under the engine's lock, so that others read and apply during the fsync; whoever closes sled
+        // takes `syncing` first.
+        let engine = self.engine.read().clone();
+        engine.ok_or(Fault::Caller(Error::Closed))?.sync(step)?;
+        syncing.step = step;
+        Ok(())
+    }
+
+    /// The next epoch above `floor`. What must be reserved for it is in `txn`; the second says whether.
+    fn epoch(writer: &mut Writer, txn: &mut Txn<'_>, floor: u64) -> Outcome<(u64, Option<u64>)> {
+        let epoch = writer.next_epoch.max(floor.saturating_add(1));
+        let Some(ceiling) = epoch.checked_add(EPOCHS) else {
+            let why = format!("no epoch is left above {floor}");
+            return Err(Fault::Caller(Error::Invalid(why)));
+        };
+        writer.next_epoch = epoch + 1;
+        if epoch < writer.ceiling {
+            return Ok((epoch, None));
+        }
+        opening::put_number(txn, "epoch", ceiling)?;
+        Ok((epoch, Some(ceiling)))
+    }
+
+    /// Applies a step that took an epoch; one that had to reserve more is durable before anyone goes on.
+    fn apply_reserving(
+        &self,
+        mut writer: MutexGuard<'_, Writer>,
+        txn: Txn<'_>,
+        reserved: Option<u64>,
+    ) -> Outcome<Applied> {
+        let applied = self.apply(&mut writer, txn)?;
+        if let Some(ceiling) = reserved {
+            self.sync(applied)?;
+            writer.ceiling = ceiling;
+        }
+        Ok(applied)
+    }
+}
+
+fn poisoned(why: &str) -> Error {
+    Error::away(
+        TIER,
+        format!(
+            "the store failed ({why}); restart the program: it checks the store and, if it is damaged, moves it aside \
+             and goes on"
+        ),
+    )
+}
+
+impl Store for SledStore {
+    fn name(&self) -> &'static str {
+        TIER
+    }
+
+    fn allot(&self, session: &Address, above: u64) -> Result<u64> {
+        self.run(|| {
+            let mut writer = self.writer.lock();
+            let db = self.db()?;
+            let mut txn = Txn::new(&db, &self.verified);
+            let mut found = Session::find_or_make(&mut txn, session, &mut writer.next_sid)?;
+            let floor = above.max(found.row.epoch);
+            let (epoch, reserved) = Self::epoch(&mut writer, found.txn, floor)?;
+            found.row.epoch = epoch;
+            found.save()?;
+            self.apply_reserving(writer, txn, reserved)?;
+            Ok(epoch)
+        })
+    }
+
+    fn window(&self, session: &Address) -> Result<Option<Stored>> {
+        self.read(|txn| read::window(txn, session))
+    }
+
+    fn known(&self, session: &Address, ids: &[EntryId]) -> Result<Known> {
+        let (known, applied) =
+            self.read(|txn| Ok((read::known(txn, session, ids)?, self.applied())))?;
+        // Whoever is told that an entry is stored may let go of it.
+        if known.numbers.iter().any(Option::is_some) {
+            self.run(|| self.sync(applied))?;
+        }
+        Ok(known)
+    }
+
+    fn find(&self, session: &Address, platform_id: &str) -> Result<Option<Found>> {
+        self.read(|txn| read::find(txn, session, platform_id))
+    }
+
+    fn flush(&self, batch: &[SessionFlush]) -> Result<Vec<SessionFlushed>> {
+        self.run(|| {
+            let decoded: Outcome<Vec<_>> = batch.iter().map(flush::decode).collect();
+            let decoded = decoded?;
+            let mut writer = self.writer.lock();
+            let db = self.db()?;
+            let mut txn = Txn::new(&db, &self.verified);
+            let mut flushed = Vec::with_capacity(batch.len());
+            for (part, entries) in batch.iter().zip(decoded) {
+                let done = flush::apply(&mut txn, &mut writer.next_sid, part, entries)?;
+                writer.next_epoch = writer.next_epoch.max(done.epoch.saturating_add(1));
+                flushed.push(done);
+            }
+            let applied = self.apply(&mut writer, txn)?;
+            drop(db);
+            drop(writer);
+            self.sync(applied)?;
+            Ok(flushed)
+        })
+    }
+
+    fn history(&self, session: &Address, page: Page) -> Result<Vec<(Seq, Message)>> {
+        self.read(|txn| read::history(txn, session, page))
+    }
+
+    fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<Address>> {
+        self.read(|txn| read::sessions(txn, after, limit))
+    }
+
+    fn sessions_of(&self, author: &Author) -> Result<Vec<Address>> {
+        self.read(|txn| read::sessions_of(txn, author))
+    }
+
+    fn erase(&self, session: &Address, what: &Erase) -> Result<Erased> {
+        self.run(|| {
+            let mut writer = self.writer.lock();
+            let db = self.db()?;
+            let mut txn = Txn::new(&db, &self.verified);
+            let Some(mut found) = Session::find(&mut txn, session)? else {
+                return Ok(Erased::default());
+            };
+            let (mut erased, any) = erase::texts(&mut found, what)?;
+            erased.epoch = found.row.epoch;
+            if !any && matches!(what, Erase::Before(_)) {
+                return Ok(erased);
+            }
+            let (epoch, reserved) = Self::epoch(&mut writer, found.txn, found.row.epoch)?;
+            match what {
+                Erase::All => {
+                    found.row.erased.erase_all(epoch);
+                    // What others had not flushed yet is dead as well.
+                    found.row.durable_to = found.row.last;
+                }
+                Erase::Author(author) => found.row.erased.erase_author(author, epoch),
+                Erase::Before(_) => {}
+            }
+            erased.epoch = epoch;
+            found.row.epoch = epoch;
+            found.save()?;
+            let applied = self.apply_reserving(writer, txn, reserved)?;
+            drop(db);
+            self.sync(applied)?;
+            Ok(erased)
+        })
+    }
+
+    fn check(&self) -> Result<Checked> {
+        self.read(|txn| check::run(txn.tree))
+    }
+
+    fn close(&self) -> Result<()> {
+        let closed = self.run(|| self.sync(self.applied()));
+        let _writer = self.writer.lock();
+        let _syncing = self.syncing.lock();
+        let engine = self.engine.write().take();
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(engine)));
+        drop(self.lock.lock().take());
+        match (closed, dropped) {
+            (Err(Error::Closed), _) | (Ok(()), Ok(())) => Ok(()),
+            (Err(e), _) => Err(e),
+            (_, Err(panic)) => Err(self.poison(opening::words(&*panic))),
+        }
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        // The lock goes last, and sled's own panics stay here.
+        let engine = self.engine.get_mut().take();
+        if catch_unwind(AssertUnwindSafe(|| drop(engine))).is_err() {
+            disk::suspect(&self.config.dir);
+        }
+    }
+}

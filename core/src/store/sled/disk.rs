@@ -1,0 +1,299 @@
+//! The data directory: lock, opening, fsync, quarantine.
+//!
+//! ```text
+//! DIR/lock                         held while the store is open
+//! DIR/store/                       sled's files
+//! DIR/store.mark                   format and last step known to be durable, checked at open
+//! DIR/store.suspect                present after a panic, damage or a failed fsync: check everything at open
+//! DIR/store.quarantined-<millis>/  a store that could not be used, kept for whoever wants to look
+//! ```
+//! Invariant: what [`Engine::sync`] has answered for survives a power cut; a store that lost some of
+//! it is noticed at open (the mark is ahead of it) instead of being served.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ::sled::Db;
+
+use super::fault::{Fault, Outcome, is_full};
+use super::{Quarantined, SledConfig, TIER};
+use crate::error::{Error, Result};
+
+/// The version of keys, rows and chunks; a store of a newer one is refused.
+pub(super) const FORMAT: u8 = 1;
+
+/// Below this many free bytes sled is not opened: it could not write its first segments.
+const ROOM: u64 = 16 << 20;
+
+/// How long sled may hold its file after it was closed.
+const LETTING_GO: Duration = Duration::from_secs(5);
+
+/// The version the mark states, its step, its checksum.
+const MARK: usize = 1 + 8 + 4;
+
+/// sled and the files that must be fsynced with it.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) db: Db,
+    file: File,
+    dir: File,
+    mark: File,
+}
+
+/// Why a store did not open.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// It must be left as it is.
+    Refused(Error),
+    /// It cannot be used.
+    Damaged(String),
+}
+
+pub(super) fn store_dir(dir: &Path) -> PathBuf {
+    dir.join("store")
+}
+
+/// Creates the data directory, for its owner only.
+pub(super) fn make_dir(dir: &Path) -> Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|e| unusable(dir, e))
+}
+
+fn unusable(path: &Path, e: io::Error) -> Error {
+    let what = format!(
+        "cannot use {}; make it a directory that this user can read and write, or set another one",
+        path.display()
+    );
+    Error::unavailable(TIER, what, e)
+}
+
+/// Takes the directory for this process, waiting at most `wait`.
+pub(super) fn lock(dir: &Path, wait: Duration) -> Result<File> {
+    let path = dir.join("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|e| unusable(&path, e))?;
+    let deadline = Instant::now().checked_add(wait);
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::Error(e)) => return Err(unusable(&path, e)),
+            Err(fs::TryLockError::WouldBlock) => {}
+        }
+        if deadline.is_some_and(|d| Instant::now() >= d) {
+            return Err(Error::Locked {
+                path: dir.to_owned(),
+            });
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Marks the store as one to be checked in full at the next open. Best effort: the disk may be what failed.
+pub(super) fn suspect(dir: &Path) {
+    if let Err(error) = File::create(dir.join("store.suspect")).and_then(|f| f.sync_all()) {
+        tracing::warn!(%error, "cannot mark the store as suspect");
+    }
+}
+
+pub(super) fn is_suspect(dir: &Path) -> bool {
+    dir.join("store.suspect").exists()
+}
+
+pub(super) fn trusted(dir: &Path) -> Result<()> {
+    remove(&dir.join("store.suspect")).map_err(|e| unusable(dir, e))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// An error when there is too little room for sled to work.
+pub(super) fn check_room(dir: &Path) -> Result<()> {
+    match rustix::fs::statvfs(dir) {
+        Ok(fs) if fs.f_bavail.saturating_mul(fs.f_frsize) < ROOM => Err(no_room(dir)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn no_room(dir: &Path) -> Error {
+    let mib = ROOM >> 20;
+    Error::away(
+        TIER,
+        format!(
+            "no disk space under {}; free at least {mib} MiB, it goes on by itself",
+            dir.display()
+        ),
+    )
+}
+
+/// Moves the store aside.
+pub(super) fn quarantine(dir: &Path, why: String) -> Result<Quarantined> {
+    let millis = crate::clock::system().wall_ms();
+    let named = |n: u64| dir.join(format!("store.quarantined-{n}"));
+    let free = (millis..).find(|n| !named(*n).exists());
+    let path = named(free.unwrap_or(millis));
+    let moved = fs::rename(store_dir(dir), &path)
+        .and_then(|()| remove(&dir.join("store.mark")))
+        .and_then(|()| File::open(dir)?.sync_all());
+    moved.map_err(|e| unusable(dir, e))?;
+    tracing::error!(path = %path.display(), %why, "the store cannot be used and was moved aside");
+    Ok(Quarantined { path, why })
+}
+
+/// The step that the mark says is durable; 0 when there is no readable mark.
+///
+/// # Errors
+/// When it is of a newer format.
+pub(super) fn read_mark(dir: &Path) -> Result<u64, Failed> {
+    let mut bytes = Vec::new();
+    match File::open(dir.join("store.mark")).and_then(|mut f| f.read_to_end(&mut bytes)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(e) => return Err(Failed::Refused(unusable(dir, e))),
+        Ok(_) => {}
+    }
+    if let Some(format) = bytes.first().filter(|f| **f > FORMAT) {
+        return Err(Failed::Refused(newer(dir, *format)));
+    }
+    let sound = bytes
+        .split_last_chunk::<4>()
+        .filter(|(head, crc)| bytes.len() == MARK && crc32fast::hash(head).to_be_bytes() == **crc);
+    Ok(sound
+        .and_then(|(head, _)| super::keys::number_at(head, 1))
+        .unwrap_or_default())
+}
+
+pub(super) fn newer(dir: &Path, format: u8) -> Error {
+    Error::Config(vec![format!(
+        "the store under {} has format version {format}, this program knows up to {FORMAT}; use a newer program \
+         or another directory",
+        dir.display()
+    )])
+}
+
+impl Engine {
+    /// Opens sled and makes all it has on disk durable, so that nothing read later can be lost.
+    pub(super) fn open(config: &SledConfig) -> Result<Self, Failed> {
+        let (dir, store) = (&config.dir, store_dir(&config.dir));
+        let refuse = |e| Failed::Refused(unusable(&store, e));
+        check_room(dir).map_err(Failed::Refused)?;
+        remove_half_snapshots(&store).map_err(refuse)?;
+        let db = open_sled(config, &store).map_err(|e| classify(dir, e))?;
+        sync_all(&store).map_err(refuse)?;
+        let mark = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(dir.join("store.mark"))
+            .map_err(refuse)?;
+        File::open(dir).and_then(|d| d.sync_all()).map_err(refuse)?;
+        Ok(Self {
+            db,
+            file: File::open(store.join("db")).map_err(refuse)?,
+            dir: File::open(&store).map_err(refuse)?,
+            mark,
+        })
+    }
+
+    /// Makes everything applied so far durable, and notes `step` as the last of it.
+    pub(super) fn sync(&self, step: u64) -> Outcome<()> {
+        // sled's own flush writes its buffers but does not wait for the disk in full.
+        self.db.flush()?;
+        self.file.sync_all().map_err(Fault::Sync)?;
+        self.dir.sync_all().map_err(Fault::Sync)?;
+        let mut mark = vec![FORMAT];
+        mark.extend_from_slice(&step.to_be_bytes());
+        mark.extend_from_slice(&crc32fast::hash(&mark).to_be_bytes());
+        let mut file = &self.mark;
+        // Not synced: a mark that is behind misses a loss, one that is ahead would invent one.
+        file.seek(SeekFrom::Start(0))
+            .and_then(|_| file.write_all(&mark))
+            .unwrap_or_else(|error| tracing::warn!(%error, "cannot write the store's mark"));
+        Ok(())
+    }
+}
+
+/// Opens sled; waits while an earlier one in this process, closed just now, still lets go of its file, which
+/// it does on threads of its own. Other processes are kept out by our own lock.
+fn open_sled(config: &SledConfig, store: &Path) -> ::sled::Result<Db> {
+    let deadline = Instant::now() + LETTING_GO;
+    loop {
+        let opened = ::sled::Config::new()
+            .path(store)
+            .cache_capacity(config.cache_bytes)
+            .flush_every_ms(None)
+            .open();
+        match opened {
+            Err(::sled::Error::Io(e)) if is_held(&e) && Instant::now() < deadline => {
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn is_held(e: &io::Error) -> bool {
+    e.to_string().contains("could not acquire lock")
+}
+
+/// A kill while sled writes a snapshot leaves a file with which it never opens again.
+fn remove_half_snapshots(store: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(store) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Fsyncs every file below `dir`, and the directories.
+fn sync_all(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_all(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    File::open(dir)?.sync_all()
+}
+
+fn classify(dir: &Path, e: ::sled::Error) -> Failed {
+    match e {
+        ::sled::Error::Io(e) if is_full(&e) => Failed::Refused(no_room(dir)),
+        ::sled::Error::Io(e) if is_held(&e) => Failed::Refused(Error::Locked {
+            path: dir.to_owned(),
+        }),
+        ::sled::Error::Io(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::IsADirectory
+            ) =>
+        {
+            Failed::Refused(unusable(dir, e))
+        }
+        other => Failed::Damaged(other.to_string()),
+    }
+}

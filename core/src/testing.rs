@@ -1,0 +1,15 @@
+//! What tests of tiers need: contract suites, a hand-moved clock, an in-memory store, a real Redis of their own.
+//!
+//! Third-party tiers and stores stamp the same suites over their own implementation. Knows no
+//! particular tier.
+
+pub mod clock;
+pub mod hot_suite;
+pub mod memory_store;
+pub mod redis_server;
+pub mod store_suite;
+
+pub use clock::ManualClock;
+pub use hot_suite::HotFixture;
+pub use memory_store::MemoryStore;
+pub use redis_server::RedisServer;

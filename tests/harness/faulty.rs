@@ -1,0 +1,233 @@
+//! Tiers that fail on demand, in front of real ones.
+//!
+//! A lost reply performs the operation and reports an outage, as a cut connection does. Knows nothing
+//! of what the tiers behind it do.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test world that cannot be set up must end the test loudly"
+)]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use async_trait::async_trait;
+use scrollback::hot::{
+    Append, Appended, HotTier, Place, Publish, Published, Read, Settle, WriterId,
+};
+use scrollback::key::Address;
+use scrollback::message::{Author, EntryId, Message, Seq};
+use scrollback::store::{
+    Checked, Erase, Erased, Found, Known, Page, SessionFlush, SessionFlushed, Store, Stored,
+};
+use scrollback::{Error, Result};
+
+/// What happens to the next append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It arrives, its reply does not.
+    LostReply,
+    /// It does not arrive.
+    LostRequest,
+}
+
+/// A hot tier that can be cut off and can lose replies.
+#[derive(Debug)]
+pub struct FaultyTier {
+    inner: Arc<dyn HotTier>,
+    away: AtomicBool,
+    plan: std::sync::Mutex<VecDeque<Fault>>,
+    appends: AtomicU64,
+    lose_settle: AtomicBool,
+}
+
+impl FaultyTier {
+    /// In front of `inner`.
+    #[must_use]
+    pub fn new(inner: Arc<dyn HotTier>) -> Arc<Self> {
+        let plan = std::sync::Mutex::default();
+        Arc::new(Self {
+            inner,
+            away: AtomicBool::new(false),
+            plan,
+            appends: AtomicU64::new(0),
+            lose_settle: AtomicBool::new(false),
+        })
+    }
+
+    /// Cuts the tier off, or brings it back.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, SeqCst);
+    }
+
+    /// The next append meets this fault.
+    pub fn fail_next(&self, fault: Fault) {
+        self.plan.lock().unwrap().push_back(fault);
+    }
+
+    /// The next settling is done, its reply is lost.
+    pub fn lose_next_settle(&self) {
+        self.lose_settle.store(true, SeqCst);
+    }
+
+    /// Takes back the faults that no append has met yet.
+    pub fn clear(&self) {
+        self.plan.lock().unwrap().clear();
+    }
+
+    /// How many appends have reached the tier.
+    #[must_use]
+    pub fn appends(&self) -> u64 {
+        self.appends.load(SeqCst)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.away.load(SeqCst) {
+            Err(Error::away("faulty", "cut off by the test"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[async_trait]
+impl HotTier for FaultyTier {
+    fn name(&self) -> &'static str {
+        "faulty"
+    }
+    fn generation(&self) -> u64 {
+        self.inner.generation()
+    }
+    async fn append(&self, session: &Address, append: Append) -> Result<Appended> {
+        self.check()?;
+        let fault = self.plan.lock().unwrap().pop_front();
+        if fault == Some(Fault::LostRequest) {
+            return Err(Error::away("faulty", "request lost by the test"));
+        }
+        self.appends.fetch_add(1, SeqCst);
+        let done = self.inner.append(session, append).await;
+        if fault == Some(Fault::LostReply) {
+            return Err(Error::away("faulty", "reply lost by the test"));
+        }
+        done
+    }
+    async fn read(&self, session: &Address, after: Option<Place>, generation: u64) -> Result<Read> {
+        self.check()?;
+        self.inner.read(session, after, generation).await
+    }
+    async fn fence(&self, session: &Address, epoch: u64) -> Result<()> {
+        self.check()?;
+        self.inner.fence(session, epoch).await
+    }
+    async fn publish(&self, session: &Address, publish: Publish) -> Result<Published> {
+        self.check()?;
+        self.inner.publish(session, publish).await
+    }
+    async fn settle(&self, writer: &WriterId, sessions: Vec<Settle>) -> Result<()> {
+        self.check()?;
+        let done = self.inner.settle(writer, sessions).await;
+        if self.lose_settle.swap(false, SeqCst) {
+            return Err(Error::away("faulty", "reply lost by the test"));
+        }
+        done
+    }
+    async fn touch(&self, session: &Address, ttl_ms: u64) -> Result<()> {
+        self.check()?;
+        self.inner.touch(session, ttl_ms).await
+    }
+    async fn release(&self, session: &Address) -> Result<()> {
+        self.check()?;
+        self.inner.release(session).await
+    }
+    async fn marked(&self, writer: &WriterId) -> Result<Vec<Address>> {
+        self.check()?;
+        self.inner.marked(writer).await
+    }
+    async fn check(&self) -> Result<Vec<String>> {
+        Self::check(self)?;
+        self.inner.check().await
+    }
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+/// A store whose flushes (and, away, everything) can fail.
+#[derive(Debug)]
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    away: AtomicBool,
+    no_flush: AtomicBool,
+}
+
+impl FaultyStore {
+    /// In front of `inner`.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            away: AtomicBool::new(false),
+            no_flush: AtomicBool::new(false),
+        })
+    }
+
+    /// Makes every call fail, or lets them through.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, SeqCst);
+    }
+
+    /// Makes flushes fail, or lets them through.
+    pub fn set_no_flush(&self, no_flush: bool) {
+        self.no_flush.store(no_flush, SeqCst);
+    }
+
+    fn through(&self) -> Result<&Arc<dyn Store>> {
+        if self.away.load(SeqCst) {
+            Err(Error::away("faulty", "cut off by the test"))
+        } else {
+            Ok(&self.inner)
+        }
+    }
+}
+
+impl Store for FaultyStore {
+    fn name(&self) -> &'static str {
+        "faulty"
+    }
+    fn allot(&self, session: &Address, above: u64) -> Result<u64> {
+        self.through()?.allot(session, above)
+    }
+    fn window(&self, session: &Address) -> Result<Option<Stored>> {
+        self.through()?.window(session)
+    }
+    fn known(&self, session: &Address, ids: &[EntryId]) -> Result<Known> {
+        self.through()?.known(session, ids)
+    }
+    fn find(&self, session: &Address, platform_id: &str) -> Result<Option<Found>> {
+        self.through()?.find(session, platform_id)
+    }
+    fn flush(&self, batch: &[SessionFlush]) -> Result<Vec<SessionFlushed>> {
+        if self.no_flush.load(SeqCst) {
+            return Err(Error::away("faulty", "flush refused by the test"));
+        }
+        self.through()?.flush(batch)
+    }
+    fn history(&self, session: &Address, page: Page) -> Result<Vec<(Seq, Message)>> {
+        self.through()?.history(session, page)
+    }
+    fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<Address>> {
+        self.through()?.sessions(after, limit)
+    }
+    fn sessions_of(&self, author: &Author) -> Result<Vec<Address>> {
+        self.through()?.sessions_of(author)
+    }
+    fn erase(&self, session: &Address, what: &Erase) -> Result<Erased> {
+        self.through()?.erase(session, what)
+    }
+    fn check(&self) -> Result<Checked> {
+        self.through()?.check()
+    }
+    fn close(&self) -> Result<()> {
+        self.inner.close()
+    }
+}

@@ -1,0 +1,128 @@
+//! Edits, deletes and erasures on the data path, one fact each (P13, P14): each of these fails when its
+//! remedy is taken out.
+
+use harness::world::{World, context, crash, fill, history, key, say, texts};
+use scrollback::{Author, Message};
+
+#[tokio::test]
+async fn what_was_forgotten_stays_gone_when_it_is_redelivered_or_was_in_flight() {
+    let world = World::in_memory();
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    let (sa, sb) = (a.session(key("c")), b.session(key("c")));
+    fill(&sa, 1..=5).await;
+    a.flush().await.unwrap();
+    fill(&sa, 6..=7).await;
+    assert_eq!(context(&sb).await, texts(1..=7));
+    let forgotten = sa.forget().await.unwrap();
+    assert_eq!((forgotten.sessions, forgotten.messages), (1, 7));
+    for s in [&sa, &sb] {
+        assert!(context(s).await.is_empty());
+        assert!(history(s).await.is_empty());
+        assert!(
+            s.append(say("3", "again"))
+                .await
+                .unwrap()
+                .receipt()
+                .duplicate
+        );
+        assert!(
+            s.append(say("7", "again"))
+                .await
+                .unwrap()
+                .receipt()
+                .duplicate
+        );
+    }
+    fill(&sb, 8..=8).await;
+    b.flush().await.unwrap();
+    assert_eq!(history(&sa).await, ["m8"]);
+    crash(a).await;
+    drop(sa);
+    let a = world.cache("a").await;
+    a.flush().await.unwrap();
+    assert_eq!(history(&a.session(key("c"))).await, ["m8"]);
+    assert!(a.verify().await.unwrap().violations.is_empty());
+}
+
+#[tokio::test]
+async fn a_journal_that_was_away_while_its_texts_were_forgotten_does_not_bring_them_back() {
+    let world = World::in_memory();
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    world.store.set_no_flush(true);
+    let sa = a.session(key("c"));
+    fill(&sa, 1..=3).await;
+    drop(sa);
+    crash(a).await;
+    world.store.set_no_flush(false);
+    let sb = b.session(key("c"));
+    assert_eq!(context(&sb).await, texts(1..=3));
+    assert_eq!(sb.forget().await.unwrap().messages, 3);
+    let a = world.cache("a").await;
+    a.flush().await.unwrap();
+    assert!(history(&a.session(key("c"))).await.is_empty());
+    assert!(context(&a.session(key("c"))).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_forgotten_person_is_gone_everywhere_and_nobody_else_is() {
+    let world = World::in_memory();
+    let cache = world.cache("a").await;
+    let bob = Author::new("test", "bob");
+    for channel in ["c", "d"] {
+        let s = cache.session(key(channel));
+        fill(&s, 1..=3).await;
+        s.append(Message::user(bob.clone(), "by bob").id(100))
+            .await
+            .unwrap();
+        s.append(Message::assistant("reply")).await.unwrap();
+    }
+    let exported = cache.export_author(&bob).await.unwrap();
+    assert_eq!(exported.len(), 2);
+    assert!(exported.iter().all(|(_, _, m)| m.text == "by bob"));
+    let forgotten = cache.forget_author(&bob).await.unwrap();
+    assert_eq!((forgotten.sessions, forgotten.messages), (2, 2));
+    assert!(cache.export_author(&bob).await.unwrap().is_empty());
+    for channel in ["c", "d"] {
+        let s = cache.session(key(channel));
+        let rest: Vec<String> = texts(1..=3)
+            .into_iter()
+            .chain(["reply".to_owned()])
+            .collect();
+        assert_eq!(history(&s).await, rest);
+        assert_eq!(context(&s).await, rest);
+    }
+}
+
+#[tokio::test]
+async fn edits_and_deletes_hold_in_every_tier_in_whatever_order_they_come() {
+    let world = World::in_memory();
+    let cache = world.cache("a").await;
+    let s = cache.session(key("c"));
+    fill(&s, 1..=3).await;
+    s.edit_at("2", "edited", 50).await.unwrap();
+    s.delete("3").await.unwrap();
+    s.edit_at("3", "revived", 60).await.unwrap();
+    s.edit_at("4", "before its message", 70).await.unwrap();
+    s.delete("5").await.unwrap();
+    let want = ["m1", "edited", "before its message"];
+    for flush in [false, true] {
+        if flush {
+            cache.flush().await.unwrap();
+            assert_eq!(history(&s).await, want);
+        } else {
+            s.append(say("4", "m4")).await.unwrap();
+            let gone = s.append(say("5", "m5")).await.unwrap();
+            assert!(gone.receipt().duplicate);
+        }
+        assert_eq!(context(&s).await, want);
+        assert_eq!(history(&s).await, want);
+    }
+    s.edit_at("2", "older edit", 40).await.unwrap();
+    s.edit_at("1", "late", 90).await.unwrap();
+    cache.flush().await.unwrap();
+    let other = world.cache("b").await;
+    let so = other.session(key("c"));
+    assert_eq!(context(&so).await, ["late", "edited", "before its message"]);
+    assert_eq!(history(&so).await, ["late", "edited", "before its message"]);
+    assert!(cache.verify().await.unwrap().violations.is_empty());
+}

@@ -1,0 +1,26 @@
+//! Workspace tests, in one binary: one link of everything.
+//!
+//! Each suite's own head says which promises it covers.
+
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod console;
+#[cfg(test)]
+mod control;
+#[cfg(test)]
+mod erasing;
+#[cfg(test)]
+mod hazards;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod over_redis;
+#[cfg(test)]
+mod replay;
+#[cfg(test)]
+mod review;
+#[cfg(test)]
+mod tidy;
+#[cfg(test)]
+mod writers;

@@ -1,0 +1,208 @@
+//! Facts of the data path that a review found broken (P1, P4, P8, P11, P13, P14).
+
+use std::time::Duration;
+
+use harness::world::{TTL, World, context, crash, fill, history, key, say, texts};
+use scrollback::key::Address;
+use scrollback::{Author, Message};
+
+#[tokio::test]
+async fn a_read_after_an_eviction_shows_what_is_not_durable_yet() {
+    let world = World::in_memory();
+    let cache = world.cache("a").await;
+    let s = cache.session(key("c"));
+    fill(&s, 1..=3).await;
+    world
+        .memory
+        .as_ref()
+        .unwrap()
+        .evict(&Address::from(&key("c")));
+    assert_eq!(context(&s).await, texts(1..=3));
+}
+
+#[tokio::test]
+async fn what_stands_nowhere_yet_comes_last_in_the_history() {
+    let world = World::in_memory();
+    let cache = world.cache("a").await;
+    fill(&cache.session(key("c")), 1..=5).await;
+    cache.flush().await.unwrap();
+    world.store.set_no_flush(true);
+    fill(&cache.session(key("c")), 6..=8).await;
+    crash(cache).await;
+    let cache = world.cache("a").await;
+    assert_eq!(history(&cache.session(key("c"))).await, texts(1..=8));
+}
+
+#[tokio::test]
+async fn a_history_shows_what_another_process_has_not_flushed() {
+    let world = World::in_memory();
+    let memory = world.memory.clone().unwrap();
+    world.store.set_no_flush(true);
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    fill(&a.session(key("c")), 1..=3).await;
+    let sb = b.session(key("c"));
+    assert_eq!(history(&sb).await, texts(1..=3), "never touched here");
+    // The tier came back as it was: the next load copies what is not durable into a snapshot.
+    memory.restore(&memory.snapshot());
+    assert_eq!(context(&a.session(key("c"))).await, texts(1..=3));
+    let c = world.cache("c").await;
+    let sc = c.session(key("c"));
+    assert_eq!(context(&sc).await, texts(1..=3));
+    assert_eq!(history(&sc).await, texts(1..=3), "from a snapshot");
+}
+
+#[tokio::test]
+async fn what_another_process_forgot_is_not_in_the_history_of_its_writer() {
+    let world = World::in_memory();
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    let (sa, sb) = (a.session(key("c")), b.session(key("c")));
+    fill(&sa, 1..=2).await;
+    assert_eq!(context(&sb).await, texts(1..=2));
+    fill(&sa, 3..=3).await;
+    let forgotten = sb.forget().await.unwrap();
+    assert!(history(&sa).await.is_empty());
+    assert_eq!(forgotten.messages, 3);
+}
+
+#[tokio::test]
+async fn a_person_is_forgotten_also_where_another_process_has_not_flushed() {
+    let world = World::in_memory();
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    let bob = Author::new("test", "bob");
+    let sa = a.session(key("c"));
+    let by_bob = |n: u32| Message::user(bob.clone(), "by bob").id(n);
+    sa.append(by_bob(1)).await.unwrap();
+    a.flush().await.unwrap();
+    assert_eq!(context(&b.session(key("c"))).await.len(), 1);
+    sa.append(by_bob(2)).await.unwrap();
+    assert_eq!(b.forget_author(&bob).await.unwrap().messages, 2);
+    a.flush().await.unwrap();
+    assert!(history(&sa).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_system_message_beyond_the_window_is_edited_and_deleted() {
+    let world = World::in_memory();
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    let sa = a.session(key("c"));
+    sa.append(Message::system("old").id("sys")).await.unwrap();
+    fill(&sa, 1..=30).await;
+    a.flush().await.unwrap();
+    world.memory.as_ref().unwrap().lose_everything();
+    let sb = b.session(key("c"));
+    assert_eq!(context(&sb).await[0], "old");
+    sb.edit("sys", "new").await.unwrap();
+    assert_eq!(context(&sb).await[0], "new");
+    sb.delete("sys").await.unwrap();
+    assert_ne!(context(&sb).await[0], "new");
+}
+
+#[tokio::test]
+async fn a_flush_that_its_caller_gave_up_is_done_by_the_next_round() {
+    let world = World::in_memory();
+    let cache = world
+        .builder("a")
+        .flush_every(Duration::from_millis(20))
+        .build()
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for polls in 1..12 {
+        let s = cache.session(key(&polls.to_string()));
+        fill(&s, 1..=1).await;
+        let flush = cache.flush();
+        tokio::pin!(flush);
+        for _ in 0..polls {
+            if futures::future::poll_immediate(&mut flush).await.is_some() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(cache.stats().waiting, 0);
+}
+
+#[tokio::test]
+async fn a_mark_whose_clearing_got_no_answer_is_set_again_and_cleared() {
+    let world = World::in_memory();
+    let cache = world.cache("a").await;
+    let s = cache.session(key("c"));
+    let memory = world.memory.clone().unwrap();
+    fill(&s, 1..=1).await;
+    world.hot.lose_next_settle();
+    cache.flush().await.unwrap();
+    world.store.set_no_flush(true);
+    fill(&s, 2..=2).await;
+    world.clock.advance(TTL * 2);
+    assert_eq!(
+        context(&world.cache("b").await.session(key("c"))).await,
+        texts(1..=2)
+    );
+    assert_eq!(memory.sessions(), 1);
+}
+
+#[tokio::test]
+async fn retention_erases_nothing_because_the_clock_jumped() {
+    let world = World::in_memory();
+    let day = Duration::from_secs(24 * 3600);
+    let cache = world
+        .builder("a")
+        .retention(30 * day)
+        .build()
+        .await
+        .unwrap();
+    let s = cache.session(key("c"));
+    fill(&s, 1..=3).await;
+    cache.flush().await.unwrap();
+    let year_on = 1_700_000_000_000 + 366 * 24 * 3_600_000;
+    world.clock.set_wall_ms(year_on);
+    world.clock.advance(Duration::from_secs(2 * 3600));
+    let turn = s.append(say("4", "m4")).await.unwrap();
+    turn.durable().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(history(&s).await, texts(1..=4));
+}
+
+#[tokio::test]
+async fn sessions_only_looked_at_are_not_kept_in_memory() {
+    let world = World::in_memory();
+    let cache = world.cache("a").await;
+    for n in 0..20 {
+        drop(cache.session(key(&n.to_string())).export().await.unwrap());
+    }
+    world.clock.advance(TTL * 2);
+    let s = cache.session(key("other"));
+    for n in 1..=2 {
+        world.clock.advance(Duration::from_secs(60));
+        let turn = s.append(say(&n.to_string(), "x")).await.unwrap();
+        turn.durable().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(cache.stats().sessions <= 1, "{:?}", cache.stats());
+}
+
+#[tokio::test]
+async fn a_duplicate_is_durable_only_when_the_first_one_is() {
+    let world = World::in_memory();
+    let cache = world.cache("a").await;
+    let s = cache.session(key("c"));
+    world.store.set_no_flush(true);
+    fill(&s, 1..=1).await;
+    let again = s.append(say("1", "again")).await.unwrap();
+    let done = tokio::time::timeout(Duration::from_millis(200), again.durable()).await;
+    assert!(done.is_err());
+    world.store.set_no_flush(false);
+    again.durable().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_verification_is_not_alarmed_by_what_another_process_has_in_flight() {
+    let world = World::in_memory();
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    fill(&a.session(key("c")), 1..=3).await;
+    a.flush().await.unwrap();
+    fill(&b.session(key("c")), 4..=6).await;
+    let found = a.verify().await.unwrap().violations;
+    assert_eq!(found, Vec::<String>::new());
+}
