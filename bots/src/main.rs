@@ -24,8 +24,24 @@ use config::Config;
 use exit::Exit;
 
 fn main() -> ExitCode {
+    quiet_sled();
     let cli = Cli::parse();
     exit::report(start(cli))
+}
+
+/// The core catches sled's panics on a damaged store and says itself what they mean.
+fn quiet_sled() {
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let in_sled = panic
+            .location()
+            .is_some_and(|at| at.file().contains("/sled-"));
+        if in_sled {
+            tracing::debug!(%panic, "sled panicked; caught");
+        } else {
+            loud(panic);
+        }
+    }));
 }
 
 fn start(cli: Cli) -> anyhow::Result<Exit> {

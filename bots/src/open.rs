@@ -42,6 +42,12 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Cache> {
         if let Some(prefix) = &config.redis_prefix {
             redis = redis.prefix(prefix);
         }
+        redis.validate().map_err(|error| {
+            Failed::usage(format!(
+                "{error}; expected redis://[user:password@]host[:port][/database], a password's / # ? @ \
+                 written as %2F %23 %3F %40"
+            ))
+        })?;
         builder = builder.hot(redis);
     }
     let cache = builder

@@ -280,14 +280,20 @@ impl CacheBuilder {
             Hot::Redis(config) => Arc::new(RedisTier::new(config.deadline(self.deadline))?),
             Hot::Given(tier) => tier,
         };
-        match hot.check().await {
-            Ok(more) => warnings.extend(more),
+        let away = match hot.check().await {
+            Ok(more) => {
+                warnings.extend(more);
+                None
+            }
             Err(e @ Error::Config(_)) => return Err(e),
-            Err(e) => warnings.push(format!(
-                "starting without the hot tier, degraded: {}",
-                explain(&e)
-            )),
-        }
+            Err(e) => {
+                warnings.push(format!(
+                    "starting without the hot tier, degraded: {}",
+                    explain(&e)
+                ));
+                Some(e)
+            }
+        };
         let parts = Parts {
             hot,
             store,
@@ -300,6 +306,7 @@ impl CacheBuilder {
             limits: self.limits,
         };
         let engine = Arc::new(Engine::new(parts));
+        engine.hot_failed(away.as_ref());
         replay(&engine, replayed).await?;
         let (stop, stopped) = watch::channel(None);
         let flusher = Flusher {

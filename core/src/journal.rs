@@ -256,6 +256,16 @@ impl Journal {
         }
     }
 
+    /// The names of segments that were found damaged and still lie here.
+    pub(crate) fn damaged(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.shared.dir)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let names = entries.filter_map(|e| e.file_name().into_string().ok());
+        names.filter(|name| name.ends_with(".damaged")).collect()
+    }
+
     /// How many entries are not durable yet.
     pub(crate) fn pending(&self) -> usize {
         self.shared.writer.lock().pending.len()
@@ -364,7 +374,15 @@ fn read_old(dir: &Path) -> std::io::Result<(BTreeMap<u64, Old>, Vec<Replayed>)> 
         let bytes = std::fs::read(&path)?;
         let damaged_bytes = replay.read(segment, &bytes);
         if damaged_bytes > 0 {
-            tracing::warn!(segment, damaged_bytes, "journal: unreadable part skipped");
+            // Kept for whoever wants to look: what was acknowledged in it may be nowhere else.
+            let kept = path.with_extension("damaged");
+            std::fs::copy(&path, &kept)?;
+            tracing::warn!(
+                segment,
+                damaged_bytes,
+                kept = %kept.display(),
+                "journal: unreadable part skipped"
+            );
         }
         old.insert(
             segment,

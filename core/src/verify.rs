@@ -53,6 +53,12 @@ pub(crate) async fn verify(engine: &Arc<Engine>) -> Result<Verified> {
             "the journal holds {journal} entries that nobody waits for"
         ));
     }
+    for name in engine.journal.damaged() {
+        found.violations.push(format!(
+            "a part of the journal could not be read; the file is kept as {name}: acknowledged messages in \
+             that part may be lost; remove it when it is not wanted"
+        ));
+    }
     let more = found.violations.len().saturating_sub(TOLD);
     if more > 0 {
         found.violations.truncate(TOLD);

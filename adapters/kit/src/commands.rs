@@ -6,6 +6,7 @@
 mod forget;
 mod run;
 
+pub use forget::forget_person;
 pub use run::{Answer, Content, run};
 pub(crate) use run::{audience, when};
 

@@ -91,10 +91,14 @@ impl Outbox for Terminal {
     }
 
     async fn send(&self, text: &str, _audience: Audience) -> Result<Option<String>, SendError> {
-        print(&format!("{text}\n")).map(|()| None).map_err(|error| {
-            self.gone.store(true, Ordering::Relaxed);
-            failed(error)
-        })
+        // What was printed has no platform id; one of its own lets a forget name it.
+        let id = format!("printed-{}", jiff::Timestamp::now().as_nanosecond());
+        print(&format!("{text}\n"))
+            .map(|()| Some(id))
+            .map_err(|error| {
+                self.gone.store(true, Ordering::Relaxed);
+                failed(error)
+            })
     }
 
     async fn edit(&self, _id: &str, _text: &str) -> Result<(), SendError> {

@@ -74,7 +74,9 @@ async fn history(
 async fn forget(cache: &Cache, what: &Selection) -> anyhow::Result<Value> {
     let forgotten = match what {
         Selection::Session(key) => cache.session(session_key(key)?).forget().await,
-        Selection::Author { platform, id } => cache.forget_author(&author(platform, id)).await,
+        Selection::Author { platform, id } => {
+            scrollback_kit::commands::forget_person(cache, &author(platform, id)).await
+        }
         Selection::All => return Err(Failed::usage("forget needs a session or an author")),
     };
     value(&forgotten.context("cannot forget")?)

@@ -38,10 +38,7 @@ enum Said<'a> {
 impl Line {
     /// Reads a line; the error says what is wrong with it and quotes none of it.
     pub(super) fn parse(bytes: &[u8], max_bytes: usize) -> Result<Self, String> {
-        let raw: Raw = serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => format!("not a message: {error}"),
-            _ => format!("not JSON: {error}"),
-        })?;
+        let raw: Raw = serde_json::from_slice(bytes).map_err(|_| wrong(bytes))?;
         let at_ms = millis(raw.ts).ok_or("ts is not a time since 1970 in seconds")?;
         let size = match (&raw.text, raw.len) {
             (Some(text), _) => Some(text.len()),
@@ -115,6 +112,29 @@ impl Line {
         }
         hash.finalize().into()
     }
+}
+
+/// What is wrong with a line that is no message, without quoting any of it.
+fn wrong(bytes: &[u8]) -> String {
+    let value: serde_json::Value = match serde_json::from_slice(bytes) {
+        Ok(value) => value,
+        Err(error) => return format!("not JSON, at column {}", error.column()),
+    };
+    let Some(fields) = value.as_object() else {
+        return "not a message: not a JSON object".to_owned();
+    };
+    let text = |name: &str| fields.get(name).is_some_and(serde_json::Value::is_string);
+    if !fields.get("ts").is_some_and(serde_json::Value::is_number) {
+        return "not a message: `ts` is missing or not a number".to_owned();
+    }
+    if let Some(name) = ["space", "channel", "author"]
+        .into_iter()
+        .find(|name| !text(name))
+    {
+        return format!("not a message: `{name}` is missing or not a string");
+    }
+    "not a message: `text` is not a string or null, or `len` is not a whole number of bytes"
+        .to_owned()
 }
 
 /// Gives out the lines' ids, which depend on the lines only, not on a file's name or place.

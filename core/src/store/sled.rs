@@ -454,7 +454,11 @@ impl Store for SledStore {
     }
 
     fn check(&self) -> Result<Checked> {
-        self.read(|txn| check::run(txn.tree))
+        let mut checked = self.read(|txn| check::run(txn.tree))?;
+        checked
+            .violations
+            .extend(disk::quarantined(&self.config.dir));
+        Ok(checked)
     }
 
     fn close(&self) -> Result<()> {

@@ -12,6 +12,23 @@ use crate::recall::{LONGEST_QUOTE, quoted};
 /// Messages read at once.
 const PAGE: usize = 500;
 
+/// Erases what a person said in every session, and the bot's messages that answer or quote it.
+///
+/// # Errors
+/// An outage of the store; calling it again goes on where it stopped.
+pub async fn forget_person(cache: &Cache, person: &Author) -> scrollback::Result<Forgotten> {
+    let mut said: HashMap<SessionKey, Traces> = HashMap::new();
+    for (key, _, message) in cache.export_author(person).await? {
+        said.entry(key).or_default().add(&message);
+    }
+    let mut total = Forgotten::default();
+    for (key, traces) in said {
+        add(&mut total, unsay(&cache.session(key), &traces).await?);
+    }
+    add(&mut total, cache.forget_author(person).await?);
+    Ok(total)
+}
+
 /// Erases; with `own`, the whole session too.
 pub(super) async fn forget(
     cache: &Cache,
@@ -19,17 +36,7 @@ pub(super) async fn forget(
     asker: &Author,
     own: bool,
 ) -> scrollback::Result<Forgotten> {
-    let mut said: HashMap<SessionKey, Traces> = HashMap::new();
-    for (key, _, message) in cache.export_author(asker).await? {
-        said.entry(key).or_default().add(&message);
-    }
-    let mut total = Forgotten::default();
-    for (key, traces) in said {
-        if !own || key != *session.key() {
-            add(&mut total, unsay(&cache.session(key), &traces).await?);
-        }
-    }
-    add(&mut total, cache.forget_author(asker).await?);
+    let mut total = forget_person(cache, asker).await?;
     if own {
         add(&mut total, session.forget().await?);
     }

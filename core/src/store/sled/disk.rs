@@ -297,3 +297,17 @@ fn classify(dir: &Path, e: ::sled::Error) -> Failed {
         other => Failed::Damaged(other.to_string()),
     }
 }
+
+/// A line for each store that was moved aside and still lies in the data directory.
+pub(super) fn quarantined(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.filter_map(|e| e.file_name().into_string().ok());
+    let aside = names.filter(|name| name.starts_with("store.quarantined"));
+    let line = |name| {
+        format!(
+            "an earlier store could not be read and lies in {name}: what is not in this one is only there; \
+            restore the data directory from a backup, or remove {name} when it is not wanted"
+        )
+    };
+    aside.map(line).collect()
+}
