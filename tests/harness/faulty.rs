@@ -36,6 +36,7 @@ pub enum Fault {
 pub struct FaultyTier {
     inner: Arc<dyn HotTier>,
     away: AtomicBool,
+    trusted: AtomicBool,
     plan: std::sync::Mutex<VecDeque<Fault>>,
     appends: AtomicU64,
     lose_settle: AtomicBool,
@@ -49,10 +50,16 @@ impl FaultyTier {
         Arc::new(Self {
             inner,
             away: AtomicBool::new(false),
+            trusted: AtomicBool::new(false),
             plan,
             appends: AtomicU64::new(0),
             lose_settle: AtomicBool::new(false),
         })
+    }
+
+    /// Lets a new process take over a log that it finds, as in a tier that cannot come back older.
+    pub fn set_trusted(&self) {
+        self.trusted.store(true, SeqCst);
     }
 
     /// Cuts the tier off, or brings it back.
@@ -97,6 +104,9 @@ impl HotTier for FaultyTier {
     }
     fn generation(&self) -> u64 {
         self.inner.generation()
+    }
+    fn trusted(&self) -> bool {
+        self.trusted.load(SeqCst)
     }
     async fn append(&self, session: &Address, append: Append) -> Result<Appended> {
         self.check()?;
