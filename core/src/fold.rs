@@ -54,6 +54,8 @@ pub(crate) struct Fold {
     hasher: std::hash::RandomState,
     pub(crate) last: u64,
     pub(crate) summary: Summary,
+    /// Up to this number the summary's cut holds already.
+    cut_as_of: u64,
     messages: VecDeque<(Seq, Arc<Message>)>,
     seen: HashMap<u64, Mention>,
     ahead: Vec<(String, String, u64)>,
@@ -71,12 +73,22 @@ impl Fold {
             hasher: std::hash::RandomState::new(),
             last,
             summary,
+            cut_as_of: 0,
             messages: VecDeque::new(),
             seen: HashMap::new(),
             dropped: HashSet::new(),
             ahead: Vec::new(),
             complete,
             bytes: 0,
+        }
+    }
+
+    /// A fold of a trimmed log, whose `summary` stands for everything up to `number`: where the entries
+    /// before it began is gone, so they cannot tell where the context was cut; the summary can.
+    pub(crate) fn carried(window: Arc<Window>, summary: Summary, number: u64) -> Self {
+        Self {
+            cut_as_of: number,
+            ..Self::new(window, summary, 0, false)
         }
     }
 
@@ -99,22 +111,12 @@ impl Fold {
             }
             Body::End | Body::Void => {}
         }
-        if let Some(cut) = self.window.cut(&self.messages) {
+        if number > self.cut_as_of
+            && let Some(cut) = self.window.cut(&self.messages)
+        {
             self.summary.cut = self.summary.cut.max(cut);
             self.drop_before_cut();
         }
-    }
-
-    /// Takes over a summary that a trimming append carried.
-    pub(crate) fn carry(&mut self, carried: Summary) {
-        let mut ids = carried.ids;
-        ids.merge(self.summary.ids);
-        self.summary = Summary {
-            cut: carried.cut.max(self.summary.cut),
-            ids,
-            ..carried
-        };
-        self.drop_before_cut();
     }
 
     fn add(&mut self, seq: Seq, m: &Message) {

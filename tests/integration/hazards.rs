@@ -241,6 +241,27 @@ async fn the_state_survives_the_trim_of_its_entry() {
 }
 
 #[tokio::test]
+async fn a_context_starts_at_the_same_message_for_who_has_only_the_trimmed_log() {
+    let world = World::in_memory();
+    world.hot.set_trusted();
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    let (s, sb) = (a.session(key("c")), b.session(key("c")));
+    // What the other has not flushed is not trimmed: the log begins long before the cut.
+    for n in 1..=200 {
+        fill(if n % 2 == 0 { &s } else { &sb }, n..=n).await;
+        if n % 17 == 0 {
+            a.flush().await.unwrap();
+        }
+        if n % 41 == 0 {
+            b.flush().await.unwrap();
+        }
+        let reader = world.cache(&format!("reader-{n}")).await;
+        let shown = context(&reader.session(key("c"))).await;
+        assert_eq!(shown, context(&s).await, "after m{n}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_with_something_to_flush_never_expires() {
     let world = World::in_memory();
     let a = world.cache("a").await;

@@ -148,7 +148,7 @@ impl Cell {
             return Ok(Vec::new());
         };
         let epoch = log.last.epoch;
-        let mut extras: Vec<Decoded> = log.entries.into_iter().map(|(_, d)| d).collect();
+        let mut extras = log.entries;
         let known = engine
             .known(&self.address, extras.iter().map(|d| d.entry.id).collect())
             .await?;

@@ -172,13 +172,13 @@ impl Cell {
     /// Takes over the log that stands in the hot tier.
     pub(super) async fn adopt(&self, engine: &Engine, log: Log, generation: u64) -> Result<()> {
         let known = self.known_pending(engine).await?;
-        let mut fold = Fold::new(Arc::clone(&engine.window), log.summary, 0, log.complete);
+        let window = Arc::clone(&engine.window);
+        let mut fold = match log.carried {
+            Some((number, summary)) => Fold::carried(window, summary, number),
+            None => Fold::new(window, log.summary, 0, log.complete),
+        };
         let mut places = HashMap::new();
-        for (carry, d) in log.entries {
-            if let Some(summary) = carry {
-                fold.carry(summary);
-                fold.complete = false;
-            }
+        for d in log.entries {
             fold.apply(d.number, &d.entry);
             places.insert(d.entry.id, d.number);
         }

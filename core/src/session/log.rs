@@ -20,8 +20,9 @@ pub(super) struct Log {
     pub(super) last: Place,
     pub(super) summary: Summary,
     pub(super) complete: bool,
-    /// With the summaries that trimming appends carried, before the entry.
-    pub(super) entries: Vec<(Option<Summary>, Decoded)>,
+    /// The newest summary that a trimming append carried, and the number up to which it stands.
+    pub(super) carried: Option<(u64, Summary)>,
+    pub(super) entries: Vec<Decoded>,
     /// False when the log's beginning is gone and no summary stands for it.
     pub(super) whole: bool,
 }
@@ -34,6 +35,7 @@ impl Log {
             last,
             summary: Summary::default(),
             complete: false,
+            carried: None,
             entries: Vec::new(),
             whole: false,
         };
@@ -49,33 +51,26 @@ impl Log {
                     log.whole = contiguous;
                     for (number, record) in snapshot.entries {
                         let entry = codec::decode(Kind::Entry, hash, &record)?;
-                        log.entries.push((
-                            None,
-                            Decoded {
-                                number,
-                                entry,
-                                record,
-                            },
-                        ));
+                        log.entries.push(Decoded {
+                            number,
+                            entry,
+                            record,
+                        });
                     }
                 }
                 Record::Entry(record) => {
                     let entry = codec::decode(Kind::Entry, hash, record)?;
-                    let carry = e
-                        .carry
-                        .as_ref()
-                        .map(|c| codec::decode(Kind::Summary, hash, c))
-                        .transpose()?;
-                    log.whole = contiguous && (log.whole || carry.is_some());
                     let number = e.at.number;
-                    log.entries.push((
-                        carry,
-                        Decoded {
-                            number,
-                            entry,
-                            record: record.clone(),
-                        },
-                    ));
+                    if let Some(carry) = &e.carry {
+                        let summary = codec::decode(Kind::Summary, hash, carry)?;
+                        log.carried = Some((number - 1, summary));
+                    }
+                    log.whole = contiguous && (log.whole || e.carry.is_some());
+                    log.entries.push(Decoded {
+                        number,
+                        entry,
+                        record: record.clone(),
+                    });
                 }
             }
         }
