@@ -348,6 +348,33 @@ pub struct Entry {
     pub body: Body,
 }
 
+impl Entry {
+    /// The platform ids of the messages it adds.
+    pub(crate) fn platform_ids(&self) -> impl Iterator<Item = String> {
+        let messages = match &self.body {
+            Body::Messages(messages) => messages.as_slice(),
+            _ => &[],
+        };
+        messages.iter().flatten().filter_map(|m| m.id.clone())
+    }
+
+    /// Takes out the messages with these platform ids; true when there were any.
+    pub(crate) fn strip(&mut self, ids: impl Fn(&str) -> bool) -> bool {
+        let Body::Messages(messages) = &mut self.body else {
+            return false;
+        };
+        let hit = |m: &mut Message| m.id.as_deref().is_some_and(&ids);
+        let mut changed = false;
+        for slot in messages.iter_mut() {
+            changed |= slot.take_if(|m| hit(m)).is_some();
+        }
+        if changed && messages.iter().all(Option::is_none) {
+            self.body = Body::Void;
+        }
+        changed
+    }
+}
+
 /// What an entry does to its session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Body {

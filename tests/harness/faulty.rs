@@ -72,6 +72,12 @@ impl FaultyTier {
         self.plan.lock().unwrap().push_back(fault);
     }
 
+    /// True while a fault waits for its append.
+    #[must_use]
+    pub fn will_fail(&self) -> bool {
+        !self.plan.lock().unwrap().is_empty()
+    }
+
     /// The next settling is done, its reply is lost.
     pub fn lose_next_settle(&self) {
         self.lose_settle.store(true, SeqCst);

@@ -126,3 +126,38 @@ async fn edits_and_deletes_hold_in_every_tier_in_whatever_order_they_come() {
     assert_eq!(history(&so).await, ["late", "edited", "before its message"]);
     assert!(cache.verify().await.unwrap().violations.is_empty());
 }
+
+#[tokio::test]
+async fn a_hot_tier_that_came_back_older_does_not_revive_what_was_deleted_since() {
+    for more in [0, 20] {
+        let world = World::in_memory();
+        let memory = world.memory.clone().unwrap();
+        let (a, b) = (world.cache("a").await, world.cache("b").await);
+        let sb = b.session(key("c"));
+        assert!(context(&sb).await.is_empty());
+        fill(&a.session(key("c")), 1..=3).await;
+        assert_eq!(context(&sb).await, texts(1..=3));
+        let older = memory.snapshot();
+        // Durable before its message, which only the first process's journal and the older log hold.
+        sb.delete("2").await.unwrap();
+        b.flush().await.unwrap();
+        crash(a).await;
+        memory.lose_everything();
+        world.store.set_no_flush(true);
+        let a = world.cache("a").await;
+        let sa = a.session(key("c"));
+        fill(&sa, 4..=4 + more).await;
+        world.store.set_no_flush(false);
+        a.flush().await.unwrap();
+        memory.restore(&older);
+        for (cache, s) in [(&b, &sb), (&a, &sa)] {
+            let shown = history(s).await;
+            assert!(!shown.contains(&"m2".to_owned()), "{shown:?}");
+            assert!(!context(s).await.contains(&"m2".to_owned()));
+            cache.flush().await.unwrap();
+            assert_eq!(history(s).await, shown);
+        }
+        assert_eq!(context(&sa).await, context(&sb).await);
+        assert!(a.verify().await.unwrap().violations.is_empty());
+    }
+}

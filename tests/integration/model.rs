@@ -171,7 +171,7 @@ impl Run {
     }
 
     fn calm(&self) -> bool {
-        !self.away && self.disturbed == [false; 2]
+        !self.away && self.disturbed == [false; 2] && !self.world.hot.will_fail()
     }
 
     fn disturb(&mut self) {

@@ -18,7 +18,7 @@ use crate::key::Address;
 use crate::message::{EntryId, EntryIds};
 use crate::session::Level;
 use crate::session::cell::Cell;
-use crate::store::{Known, Store};
+use crate::store::{Found, Known, Store};
 use crate::ttl::TtlPolicy;
 use crate::window::Window;
 
@@ -265,6 +265,29 @@ impl Engine {
     pub(crate) async fn known(&self, session: &Address, ids: Vec<EntryId>) -> Result<Known> {
         let session = session.clone();
         self.blocking(move |s| s.known(&session, &ids)).await
+    }
+
+    /// What the store knows of platform ids; those it does not know are left out.
+    pub(crate) async fn found(
+        &self,
+        session: &Address,
+        ids: Vec<String>,
+    ) -> Result<HashMap<String, Found>> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let session = session.clone();
+        self.blocking(move |s| {
+            let found = |id: String| match s.find(&session, &id) {
+                Ok(found) => Ok(found.map(|f| (id, f))),
+                Err(e) => Err(e),
+            };
+            ids.into_iter()
+                .map(found)
+                .filter_map(Result::transpose)
+                .collect()
+        })
+        .await
     }
 
     /// Notes whether the hot tier answers; says so once when it changes.

@@ -16,7 +16,7 @@ use crate::session::cell::{Cell, Pending, Replica};
 use crate::session::engine::{Engine, count};
 use crate::session::load::ATTEMPTS;
 use crate::session::log::{Decoded, Log};
-use crate::store::Stored;
+use crate::store::{Found, Stored};
 use crate::summary::Snapshot;
 
 /// Gives the extras their numbers in the copy: their own while those are free (so that what two writers
@@ -154,8 +154,13 @@ impl Cell {
             .await?;
         let mut numbers = known.numbers.into_iter();
         extras.retain(|_| numbers.next().flatten().is_none());
+        // A log that came back older may hold what was deleted, or said again, since.
+        let ids = extras.iter().flat_map(|d| d.entry.platform_ids()).collect();
+        let found = engine.found(&self.address, ids).await?;
+        let settled = |id: &str| matches!(found.get(id), Some(Found::At(_) | Found::Gone));
         for d in &mut extras {
-            if stored.erased.apply(epoch, &mut d.entry) {
+            let erased = stored.erased.apply(epoch, &mut d.entry);
+            if d.entry.strip(settled) || erased {
                 d.record = codec::encode(Kind::Entry, self.address.hash64(), &d.entry)?;
             }
         }

@@ -14,7 +14,7 @@ use crate::message::{Body, Entry, EntryId, Message, Seq, State};
 use crate::session::Context;
 use crate::session::cell::Cell;
 use crate::session::engine::{Engine, count};
-use crate::store::{Found, Page, Store};
+use crate::store::{Found, Page};
 use crate::summary::Snapshot;
 
 /// A page's largest size, so that no caller reads a whole history into memory by accident.
@@ -176,7 +176,7 @@ impl Cell {
             let top = overlay.last().map_or(0, |(number, _)| *number).max(stored);
             overlay.extend((top + 1..).zip(loose));
         }
-        self.apply_ahead(engine, &mut overlay).await?;
+        self.apply_found(engine, &mut overlay).await?;
         let mut more = rows.len() >= limit;
         lay_over(&mut rows, &overlay, before);
         let excess = rows.len().saturating_sub(limit);
@@ -228,38 +228,26 @@ impl Cell {
         Ok((overlay, loose))
     }
 
-    /// Gives messages that are not durable the texts of edits that are.
-    async fn apply_ahead(&self, engine: &Engine, overlay: &mut Overlay) -> Result<()> {
-        let messages = |e: &Entry| match &e.body {
-            Body::Messages(m) => m.iter().flatten().filter_map(|m| m.id.clone()).collect(),
-            _ => Vec::new(),
-        };
-        let ids: Vec<String> = overlay.iter().flat_map(|(_, e)| messages(e)).collect();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let address = self.address.clone();
-        let find = move |s: &dyn Store| {
-            let ahead = |id: String| match s.find(&address, &id) {
-                Ok(Some(Found::Ahead { text, at_ms })) => Some(Ok((id, (text, at_ms)))),
-                Ok(_) => None,
-                Err(e) => Some(Err(e)),
-            };
-            ids.into_iter()
-                .filter_map(ahead)
-                .collect::<Result<HashMap<_, _>>>()
-        };
-        let ahead = engine.blocking(find).await?;
+    /// Gives messages that are not durable the texts of edits that are, and leaves out those that were
+    /// deleted: a log that came back older, or an entry that still waits, may hold them.
+    async fn apply_found(&self, engine: &Engine, overlay: &mut Overlay) -> Result<()> {
+        let ids = overlay.iter().flat_map(|(_, e)| e.platform_ids()).collect();
+        let found = engine.found(&self.address, ids).await?;
         for (_, entry) in overlay.iter_mut() {
             let Body::Messages(messages) = &mut entry.body else {
                 continue;
             };
-            for m in messages.iter_mut().flatten() {
-                if let Some((text, at_ms)) = m.id.as_ref().and_then(|id| ahead.get(id))
-                    && m.edited_ms.is_none_or(|e| e <= *at_ms)
-                {
-                    m.text.clone_from(text);
-                    m.edited_ms = Some(*at_ms);
+            for slot in messages {
+                let id = slot.as_ref().and_then(|m| m.id.as_ref());
+                match (id.and_then(|id| found.get(id)), slot.as_mut()) {
+                    (Some(Found::Gone), _) => *slot = None,
+                    (Some(Found::Ahead { text, at_ms }), Some(m))
+                        if m.edited_ms.is_none_or(|e| e <= *at_ms) =>
+                    {
+                        m.text.clone_from(text);
+                        m.edited_ms = Some(*at_ms);
+                    }
+                    _ => {}
                 }
             }
         }
