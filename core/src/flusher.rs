@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::error::{Error, Result};
 use crate::hot::{Place, Settle};
 use crate::message::Seq;
-use crate::session::cell::Cell;
+use crate::session::cell::{Cell, Replica};
 use crate::session::engine::{Engine, count};
 use crate::store::{FlushEntry, Flushed, SessionFlush, SessionFlushed};
 
@@ -326,6 +326,10 @@ impl Cell {
             for (entry, how) in part.entries.iter().zip(&outcome.entries) {
                 if *how != Flushed::Refused {
                     gone.insert(entry.id);
+                    // A duplicate that only the store could tell: the context is put right by a load.
+                    let shown = |r: &Replica| r.epoch == part.epoch && r.fold.shows(entry.number);
+                    inner.reload |=
+                        *how == Flushed::Pruned && inner.replica.as_ref().is_some_and(shown);
                     continue;
                 }
                 let place = Place::new(part.epoch, entry.number);

@@ -146,7 +146,11 @@ impl Fold {
 
     fn edit(&mut self, number: u64, id: &str, text: Option<&str>, at_ms: u64) {
         self.summary.ids.note(id);
-        let Some(text) = text else { return };
+        let Some(text) = text else {
+            // A store that has applied it knows where the message stands; this fold may not.
+            self.complete &= self.mention(id).is_some();
+            return;
+        };
         match self.standing(id) {
             Some(Mention::Gone(_)) => {}
             Some(Mention::At(seq)) => {
@@ -274,6 +278,11 @@ impl Fold {
         }
         out.extend(self.messages.iter().map(|(_, m)| Arc::clone(m)));
         out
+    }
+
+    /// True when the context shows a message of entry `number`.
+    pub(crate) fn shows(&self, number: u64) -> bool {
+        self.messages.iter().any(|(seq, _)| seq.number() == number)
     }
 
     /// About how many bytes this fold keeps.

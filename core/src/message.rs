@@ -349,6 +349,14 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// How many messages it adds.
+    pub(crate) fn len(&self) -> usize {
+        match &self.body {
+            Body::Messages(messages) => messages.iter().flatten().count(),
+            _ => 0,
+        }
+    }
+
     /// The platform ids of the messages it adds.
     pub(crate) fn platform_ids(&self) -> impl Iterator<Item = String> {
         let messages = match &self.body {

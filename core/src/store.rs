@@ -109,6 +109,8 @@ pub struct SessionFlushed {
 pub enum Flushed {
     /// It is durable (also when it was already).
     Durable,
+    /// It is durable without some of its messages, whose platform ids stand elsewhere or are deleted.
+    Pruned,
     /// Its epoch is over, its number is taken by another entry, or an entry before it was refused.
     Refused,
     /// It was erased.

@@ -132,7 +132,12 @@ pub struct Erasures {
 
 impl Erasures {
     /// Takes out of `entry`, placed in `epoch`, what was erased. True when something was.
+    ///
+    /// A delete holds no text and stays: it may name what another process said after the erasure.
     pub fn apply(&self, epoch: u64, entry: &mut Entry) -> bool {
+        if matches!(entry.body, Body::Delete { .. }) {
+            return false;
+        }
         if epoch < self.all_below {
             let was = entry.body != Body::Void;
             entry.body = Body::Void;

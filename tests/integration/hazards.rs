@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use harness::faulty::Fault;
 use harness::world::{TTL, World, context, crash, fill, history, key, say, texts};
-use scrollback::Error;
 use scrollback::key::Address;
+use scrollback::{Error, Message};
 
 #[tokio::test]
 async fn what_is_appended_is_read_in_order_at_once_and_after_a_flush() {
@@ -425,4 +425,50 @@ async fn a_history_holds_what_others_have_not_flushed_yet() {
         texts(1..=3),
         "from a snapshot"
     );
+}
+
+#[tokio::test]
+async fn a_duplicate_that_only_the_store_can_tell_leaves_every_context() {
+    let world = World::in_memory();
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    let (sa, sb) = (a.session(key("c")), b.session(key("c")));
+    world.store.set_no_flush(true);
+    fill(&sa, 1..=2).await;
+    sa.reset().await.unwrap();
+    // The second process cannot ask, and the first has flushed nothing: it is new to it.
+    world.hot.set_away(true);
+    let turn = sb.append(say("2", "m2")).await.unwrap();
+    assert!(!turn.receipt().duplicate);
+    fill(&sa, 3..=3).await;
+    crash(a).await;
+    crash(b).await;
+    world.hot.set_away(false);
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    world.store.set_no_flush(false);
+    for cache in [&b, &a, &b, &a] {
+        cache.flush().await.unwrap();
+    }
+    let (sa, sb) = (a.session(key("c")), b.session(key("c")));
+    assert_eq!(context(&sa).await, context(&sb).await);
+    let (all, shown) = (history(&sa).await, context(&sa).await);
+    assert_eq!(all, history(&sb).await);
+    assert!(all.ends_with(&shown), "{all:?} does not end with {shown:?}");
+}
+
+#[tokio::test]
+async fn a_redelivery_of_what_was_edited_beyond_the_window_is_a_duplicate() {
+    let world = World::in_memory();
+    let a = world.cache("a").await;
+    let s = a.session(key("c"));
+    s.append(say("first", "said long ago")).await.unwrap();
+    for _ in 0..20 {
+        s.append(Message::assistant("and on")).await.unwrap();
+    }
+    a.flush().await.unwrap();
+    s.edit_at("first", "and edited", 7).await.unwrap();
+    a.flush().await.unwrap();
+    world.memory.as_ref().unwrap().lose_everything();
+    // What is left of it in the window is the edit alone, whose text the store has applied.
+    let again = s.append(say("first", "said long ago")).await.unwrap();
+    assert!(again.receipt().duplicate);
 }

@@ -94,7 +94,13 @@ impl Cell {
         let body = match self.judge(engine, draft, course.away).await? {
             Verdict::Append(body) => body,
             Verdict::Duplicate(seq) => {
-                if let Some(id) = mine {
+                if let Some((id, lsn)) = course.mine {
+                    let known = engine.known(&self.address, vec![id]).await?;
+                    if known.numbers.iter().any(Option::is_some) {
+                        // Another process took it over and made it durable meanwhile.
+                        engine.journal.done(self.remove(engine, |p| p.id == id));
+                        return self.accepted(engine, id, lsn, course.away).await;
+                    }
                     self.withdraw(engine, id)?;
                 }
                 count(&engine.counters.duplicates);
@@ -185,6 +191,9 @@ impl Cell {
             Some(place) if place.epoch == 0 => return Ok(None),
             Some(place) => place.number,
             None => {
+                // Another process took it over and made it durable: the replica may be older than that.
+                self.forget_replica();
+                self.ready(engine, away).await?;
                 let known = engine.known(&self.address, vec![id]).await?;
                 let number = known.numbers.into_iter().next().flatten();
                 number.ok_or_else(|| {

@@ -271,6 +271,8 @@ impl Cell {
 
     pub(super) async fn degrade_from_store(&self, engine: &Engine, above: u64) -> Result<()> {
         for _ in 0..ATTEMPTS {
+            // Before the window: what another process makes durable in between is then in both, not in neither.
+            let (ids, mut known) = self.known_pending(engine).await?;
             let address = self.address.clone();
             let (epoch, stored) = engine
                 .blocking(move |s| {
@@ -292,8 +294,8 @@ impl Cell {
                 .iter()
                 .for_each(|(number, entry)| fold.apply(*number, entry));
             fold.last = last;
-            let known = self.known_pending(engine).await?;
-            self.resolve(engine, epoch, &HashMap::new(), &known)?;
+            known.erased = stored.erased;
+            self.resolve(engine, epoch, &HashMap::new(), &(ids, known))?;
             self.install(Replica {
                 epoch,
                 generation: 0,

@@ -278,9 +278,7 @@ impl Cell {
         let mut gone = HashSet::new();
         let mut inner = self.inner.lock();
         for p in inner.pending.iter_mut().filter(|p| p.born > 0) {
-            if p.born < erased.all_below {
-                gone.insert(p.id);
-            } else if !erased.authors_below.is_empty() {
+            if p.born < erased.all_below || !erased.authors_below.is_empty() {
                 let mut entry: Entry =
                     codec::decode(Kind::Entry, self.address.hash64(), &p.record)?;
                 if erased.apply(p.born, &mut entry) {

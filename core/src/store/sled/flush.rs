@@ -88,6 +88,7 @@ fn one(
         return Ok(Flushed::Refused);
     }
     note_ids(session, &entry);
+    let count = entry.len();
     let changed = pruned | applied(session, given.number, &mut entry)?;
     session.row.summary.note(given.number, &entry);
     // The texts stay in the log alone; a summary kept heavy over a long flush would copy them for each entry.
@@ -99,7 +100,11 @@ fn one(
     }
     session.put_number(given.id, given.number)?;
     session.row.last = session.row.last.max(given.number);
-    Ok(Flushed::Durable)
+    Ok(if entry.len() < count {
+        Flushed::Pruned
+    } else {
+        Flushed::Durable
+    })
 }
 
 /// Notes the platform ids of an entry, also those that turn out to be duplicates.

@@ -136,6 +136,7 @@ impl Log {
         if refused || self.entries.contains_key(&given.number) {
             return Ok(Flushed::Refused);
         }
+        let count = entry.len();
         entry.body = match entry.body {
             Body::Messages(slots) => self.take_messages(given.number, slots),
             Body::Edit { id, text, at_ms } => self.take_edit(given.number, id, text, at_ms),
@@ -146,9 +147,14 @@ impl Log {
             },
             other => other,
         };
+        let pruned = entry.len() < count;
         self.entries.insert(given.number, entry);
         self.tidy();
-        Ok(Flushed::Durable)
+        Ok(if pruned {
+            Flushed::Pruned
+        } else {
+            Flushed::Durable
+        })
     }
 
     fn take_messages(&mut self, number: u64, slots: Vec<Option<Message>>) -> Body {
