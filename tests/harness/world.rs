@@ -133,6 +133,19 @@ pub async fn fill(session: &Session, range: std::ops::RangeInclusive<u32>) {
     }
 }
 
+/// Waits until `check` is true.
+///
+/// # Panics
+/// When it is not within 10 s.
+pub async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let in_time = tokio::time::timeout(Duration::from_secs(10), async {
+        while !check().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(in_time.await.is_ok(), "not within 10 s: {what}");
+}
+
 /// Ends a cache as a crash does: nothing is flushed.
 pub async fn crash(cache: Cache) {
     drop(cache);

@@ -13,6 +13,8 @@ mod erasing;
 #[cfg(test)]
 mod hazards;
 #[cfg(test)]
+mod hazards_redis;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod over_redis;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::world::{TTL, World, context, crash, fill, history, key, say, texts};
+use harness::world::{TTL, World, context, crash, fill, history, key, say, texts, until};
 use scrollback::key::Address;
 use scrollback::{Author, Message};
 
@@ -106,7 +106,6 @@ async fn a_flush_that_its_caller_gave_up_is_done_by_the_next_round() {
         .build()
         .await
         .unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
     for polls in 1..12 {
         let s = cache.session(key(&polls.to_string()));
         fill(&s, 1..=1).await;
@@ -119,8 +118,7 @@ async fn a_flush_that_its_caller_gave_up_is_done_by_the_next_round() {
             tokio::task::yield_now().await;
         }
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(cache.stats().waiting, 0);
+    until("all is flushed", async || cache.stats().waiting == 0).await;
 }
 
 #[tokio::test]
@@ -158,10 +156,12 @@ async fn retention_erases_nothing_because_the_clock_jumped() {
     let year_on = 1_700_000_000_000 + 366 * 24 * 3_600_000;
     world.clock.set_wall_ms(year_on);
     world.clock.advance(Duration::from_secs(2 * 3600));
-    let turn = s.append(say("4", "m4")).await.unwrap();
-    turn.durable().await.unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(history(&s).await, texts(1..=4));
+    // What is past retention is looked for after the first of these rounds, before the second.
+    for n in 4..=5 {
+        let turn = s.append(say(&n.to_string(), &format!("m{n}"))).await;
+        turn.unwrap().durable().await.unwrap();
+    }
+    assert_eq!(history(&s).await, texts(1..=5));
 }
 
 #[tokio::test]
@@ -177,9 +177,11 @@ async fn sessions_only_looked_at_are_not_kept_in_memory() {
         world.clock.advance(Duration::from_secs(60));
         let turn = s.append(say(&n.to_string(), "x")).await.unwrap();
         turn.durable().await.unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(cache.stats().sessions <= 1, "{:?}", cache.stats());
+    until("the others are dropped", async || {
+        cache.stats().sessions <= 1
+    })
+    .await;
 }
 
 #[tokio::test]
