@@ -77,7 +77,8 @@ impl Chat {
     fn new(cache: &Cache, terminal: Terminal) -> Self {
         let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
         let config = BotConfig {
-            scope: Scope::UserInChannel,
+            scopes: Scope::UserInChannel.into(),
+            rate: None,
             ..BotConfig::default()
         };
         Self {
@@ -130,18 +131,18 @@ impl Chat {
             return Ok(());
         }
         let author = Author::new("console", &self.user).named(&self.user);
+        let origin = Origin {
+            platform: "console".to_owned(),
+            bot: "local".to_owned(),
+            space: None,
+            channel: "main".to_owned(),
+            thread: None,
+            user: self.user.clone(),
+        };
         let incoming = Incoming {
-            origin: Origin {
-                platform: "console".to_owned(),
-                bot: "local".to_owned(),
-                space: None,
-                channel: "main".to_owned(),
-                thread: None,
-                user: self.user.clone(),
-            },
-            message: Message::user(author, text),
             addressed: true,
             private: true,
+            ..Incoming::new(origin, Message::user(author, text))
         };
         let accepted = self.bot.accept(incoming).await.context("not taken")?;
         self.bot.handle(accepted, &self.terminal).await;

@@ -8,27 +8,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use scrollback::{Author, Cache, Closed, Message, Origin, Role, Scope, Session, SessionKey, Turn};
+use scrollback::{Author, Cache, Closed, Message, Origin, Role, Session, SessionKey, Turn};
 use tokio::time::{Instant, sleep};
 
-use crate::commands::{self, Answer, Command, Content, Parsed};
-use crate::deliver::{deliver, persist};
+use crate::commands::{self, Answer, Asked, Command, Content, Parsed};
+use crate::deliver::{Sent, deliver, persist};
 use crate::dispatch::{DispatchLimits, Dispatcher, Refused};
 use crate::outbox::{Outbox, SendError};
 use crate::pace::Pace;
+use crate::place::{Access, Scopes};
+use crate::rate::{self, Rate, Rates};
 use crate::responder::{Request, Responder};
 
 mod answer;
 
-use answer::{Said, ask, say};
+use answer::{ask, say};
 
 /// How a [`Bot`] behaves.
 #[derive(Debug, Clone)]
 pub struct BotConfig {
     /// What tells sessions apart (default: one per channel).
-    pub scope: Scope,
-    /// The bot's name as people type it in `/help@name`, without `@`.
-    pub name: Option<String>,
+    pub scopes: Scopes,
+    /// Who may talk to the bot (default: everybody).
+    pub access: Access,
+    /// How often one person is answered; `None` for no bound.
+    pub rate: Option<Rate>,
     /// How long a responder may think before its first word (default 60 s: people give up sooner).
     pub deadline: Duration,
     /// How a streamed reply is shown.
@@ -40,8 +44,9 @@ pub struct BotConfig {
 impl Default for BotConfig {
     fn default() -> Self {
         Self {
-            scope: Scope::default(),
-            name: None,
+            scopes: Scopes::default(),
+            access: Access::default(),
+            rate: Some(Rate::default()),
             deadline: Duration::from_secs(60),
             pace: Pace::default(),
             limits: DispatchLimits::default(),
@@ -61,6 +66,25 @@ pub struct Incoming {
     pub addressed: bool,
     /// True in a chat of one person and the bot.
     pub private: bool,
+    /// True for a person who may remove others' messages there.
+    pub moderator: bool,
+    /// The bot's name as people type it there in `/help@name`, without `@`.
+    pub bot_name: Option<String>,
+}
+
+impl Incoming {
+    /// A message that the bot overhears.
+    #[must_use]
+    pub const fn new(origin: Origin, message: Message) -> Self {
+        Self {
+            origin,
+            message,
+            addressed: false,
+            private: false,
+            moderator: false,
+            bot_name: None,
+        }
+    }
 }
 
 /// A message that is safe; what is left is to answer it.
@@ -70,6 +94,7 @@ pub struct Accepted {
     message: Arc<Message>,
     asker: Author,
     private: bool,
+    moderator: bool,
     next: Next,
 }
 
@@ -127,6 +152,7 @@ struct Core {
     cache: Cache,
     responder: Arc<dyn Responder>,
     config: BotConfig,
+    rates: Option<Rates>,
 }
 
 impl std::fmt::Debug for Core {
@@ -145,6 +171,7 @@ impl Bot {
         let core = Arc::new(Core {
             cache,
             responder,
+            rates: config.rate.map(Rates::new),
             config,
         });
         let worker = Arc::clone(&core);
@@ -165,6 +192,34 @@ impl Bot {
     #[must_use]
     pub fn session(&self, origin: &Origin) -> Session {
         self.core.session(origin)
+    }
+
+    /// Applies an edit that the platform reports, made at `at_ms` (milliseconds since the Unix epoch).
+    ///
+    /// # Errors
+    /// What the cache answers; deliver it again.
+    pub async fn edit(
+        &self,
+        origin: &Origin,
+        id: &str,
+        text: &str,
+        at_ms: u64,
+    ) -> scrollback::Result<()> {
+        if !self.core.config.access.permits(origin) {
+            return Ok(());
+        }
+        let id = self.core.config.scopes.id(origin, id);
+        let edited = self.session(origin).edit_at(id, text, at_ms).await;
+        edited.map(drop)
+    }
+
+    /// Applies a deletion that the platform reports.
+    ///
+    /// # Errors
+    /// What the cache answers; deliver it again.
+    pub async fn delete(&self, origin: &Origin, id: &str) -> scrollback::Result<()> {
+        let id = self.core.config.scopes.id(origin, id);
+        self.session(origin).delete(id).await.map(drop)
     }
 
     /// Makes a message safe. When this returns `Ok`, the adapter may confirm the update.
@@ -240,75 +295,110 @@ fn noted(refused: Refused, session: &SessionKey) -> Refused {
 
 impl Core {
     fn session(&self, origin: &Origin) -> Session {
-        self.cache.session(self.config.scope.key(origin))
+        let scope = self.config.scopes.at(origin);
+        self.cache.session(scope.key(origin))
     }
 
     async fn accept(&self, incoming: Incoming) -> scrollback::Result<Accepted> {
         let Incoming {
             origin,
-            message,
+            mut message,
             addressed,
             private,
+            moderator,
+            bot_name,
         } = incoming;
         let session = self.session(&origin);
-        let asker = message.author.clone();
-        let asker = asker.unwrap_or_else(|| Author::new(origin.platform, origin.user));
         let parsed = match message.role {
-            Role::User => {
-                let name = self.config.name.as_deref();
-                commands::parse(&message.text, name, addressed, private)
-            }
+            _ if !self.config.access.permits(&origin) => Parsed::NotForUs,
+            Role::User => commands::parse(&message.text, bot_name.as_deref(), addressed, private),
             _ => Parsed::Talk,
         };
-        let kept = Arc::new(message.clone());
-        let next = match parsed {
+        self.config.scopes.qualify(&origin, &mut message);
+        let asker = message.author.clone();
+        let mut accepted = Accepted {
+            asker: asker.unwrap_or_else(|| Author::new(origin.platform, origin.user)),
+            session,
+            message: Arc::new(message),
+            private,
+            moderator,
+            next: Next::Nothing { duplicate: false },
+        };
+        accepted.next = match parsed {
             Parsed::NotForUs => Next::Nothing { duplicate: false },
-            Parsed::Command(command @ Command::Reset) => {
-                Next::Tell(commands::run(command, &self.cache, &session, &asker, private).await?)
-            }
-            Parsed::Command(command) => Next::Run(command),
-            Parsed::Talk => {
-                let turn = session.append(message).await?;
-                let duplicate = turn.receipt().duplicate;
-                if addressed && !duplicate {
-                    Next::Respond(turn)
-                } else {
-                    Next::Nothing { duplicate }
-                }
+            Parsed::Command(command) => self.command(command, &accepted).await?,
+            Parsed::Talk => self.talk(&accepted, addressed).await?,
+        };
+        Ok(accepted)
+    }
+
+    /// Keeps what was said, and answers it when it is new, for the bot, and within the rate.
+    async fn talk(&self, accepted: &Accepted, addressed: bool) -> scrollback::Result<Next> {
+        let message = Message::clone(&accepted.message);
+        let turn = accepted.session.append(message).await?;
+        let duplicate = turn.receipt().duplicate;
+        if duplicate || !addressed {
+            return Ok(Next::Nothing { duplicate });
+        }
+        Ok(self.within_rate(accepted, Next::Respond(turn)))
+    }
+
+    /// Notes that a command has come, so that a redelivery does not run it again, and runs it if it must
+    /// take effect in its place between the messages around it.
+    async fn command(&self, command: Command, accepted: &Accepted) -> scrollback::Result<Next> {
+        if let Some(id) = &accepted.message.id
+            && accepted.session.delete(id).await?.receipt().duplicate
+        {
+            return Ok(Next::Nothing { duplicate: true });
+        }
+        let next = self.within_rate(accepted, Next::Run(command));
+        if !matches!(next, Next::Run(Command::Reset)) {
+            return Ok(next);
+        }
+        // From here on a redelivery would be taken for done: a failure is told, not returned.
+        let answer = match commands::run(command, self.asked(accepted)).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::warn!(session = %accepted.session.key(), %error, "a command failed");
+                Answer::everyone(answer::LATER)
             }
         };
-        Ok(Accepted {
-            session,
-            message: kept,
-            asker,
-            private,
-            next,
-        })
+        Ok(Next::Tell(answer))
+    }
+
+    fn within_rate(&self, accepted: &Accepted, next: Next) -> Next {
+        match self.rates.as_ref().map(|r| r.ask(&accepted.asker)) {
+            None | Some(rate::Turn::Answer) => next,
+            Some(rate::Turn::Tell) => Next::Tell(Answer::everyone(answer::TOO_FAST)),
+            Some(rate::Turn::Silence) => Next::Nothing { duplicate: false },
+        }
+    }
+
+    fn asked<'a>(&'a self, accepted: &'a Accepted) -> Asked<'a> {
+        Asked {
+            cache: &self.cache,
+            session: &accepted.session,
+            asker: &accepted.asker,
+            private: accepted.private,
+            moderator: accepted.moderator,
+            reply_to: accepted.message.reply_to.as_deref(),
+        }
     }
 
     async fn handle(&self, accepted: Accepted, outbox: &dyn Outbox) {
         let key = accepted.session.key().clone();
-        let sent = match accepted.next {
+        let asked = self.asked(&accepted);
+        let sent = match &accepted.next {
             Next::Nothing { .. } => Ok(()),
             Next::Tell(answer) => tell(answer, outbox).await,
-            Next::Run(command) => {
-                let Accepted {
-                    session,
-                    asker,
-                    private,
-                    ..
-                } = &accepted;
-                let run = commands::run(command, &self.cache, session, asker, *private);
-                match Box::pin(run).await {
-                    Ok(answer) => tell(answer, outbox).await,
-                    Err(error) => {
-                        tracing::warn!(session = %key, %error, "a command failed");
-                        deliver(outbox, answer::LATER, commands::audience(command))
-                            .await
-                            .map(drop)
-                    }
+            Next::Run(command) => match Box::pin(commands::run(*command, asked)).await {
+                Ok(answer) => tell(&answer, outbox).await,
+                Err(error) => {
+                    tracing::warn!(session = %key, %error, "a command failed");
+                    let told = deliver(outbox, answer::LATER, commands::audience(*command)).await;
+                    told.whole().map(drop)
                 }
-            }
+            },
             Next::Respond(turn) => {
                 let request = Request {
                     session: accepted.session.clone(),
@@ -319,13 +409,9 @@ impl Core {
                 };
                 let respond = self.responder.respond(request);
                 let reply = ask(respond, outbox, self.config.deadline, &key).await;
-                match say(reply, outbox, self.config.pace, &key).await {
-                    Ok(Some(said)) => {
-                        keep(&accepted.session, &accepted.message, said).await;
-                        Ok(())
-                    }
-                    done => done.map(drop),
-                }
+                let said = say(reply, outbox, self.config.pace, &key).await;
+                keep(&accepted.session, &accepted.message, said.sent).await;
+                said.failed.map_or(Ok(()), Err)
             }
         };
         if let Err(error) = sent {
@@ -334,32 +420,40 @@ impl Core {
     }
 }
 
-async fn tell(answer: Answer, outbox: &dyn Outbox) -> Result<(), SendError> {
+async fn tell(answer: &Answer, outbox: &dyn Outbox) -> Result<(), SendError> {
     let audience = answer.audience;
-    match answer.content {
-        Content::Text(text) => deliver(outbox, &text, audience).await.map(drop),
+    match &answer.content {
+        Content::Text(text) => deliver(outbox, text, audience).await.whole().map(drop),
         Content::File { name, bytes } => {
-            persist(|| outbox.send_file(&name, bytes.clone(), audience))
+            persist(|| outbox.send_file(name, bytes.clone(), audience))
                 .await
                 .map(drop)
         }
     }
 }
 
-/// Appends what was said to the session; tries again while that is safe, as it cannot be unsaid.
-async fn keep(session: &Session, question: &Message, said: Said) {
-    let mut message = Message::assistant(said.text);
-    message.id = said.id;
-    message.reply_to.clone_from(&question.id);
+/// Appends what was said to the session, a message for each that the platform has; tries again while
+/// that is safe, as it cannot be unsaid.
+async fn keep(session: &Session, question: &Message, sent: Vec<Sent>) {
+    if sent.is_empty() {
+        return;
+    }
+    let named = sent.iter().all(|s| s.id.is_some());
+    let message = |s: Sent| Message {
+        id: s.id,
+        reply_to: question.id.clone(),
+        ..Message::assistant(s.text)
+    };
+    let messages: Vec<Message> = sent.into_iter().map(message).collect();
     let mut wait = Duration::from_millis(500);
     for tries_left in (0..4).rev() {
-        let Err(error) = session.append(message.clone()).await else {
+        let Err(error) = session.append_all(messages.iter().cloned()).await else {
             return;
         };
-        // With an id a second append of the same message is found out, without one it is not.
+        // With ids a second append of the same messages is found out, without one it is not.
         let safe = match error {
             scrollback::Error::Backpressure { .. } => true,
-            ref other => other.is_outage() && message.id.is_some(),
+            ref other => other.is_outage() && named,
         };
         if tries_left == 0 || !safe {
             tracing::error!(session = %session.key(), %error, "an answer was sent and not kept");

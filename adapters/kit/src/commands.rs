@@ -3,11 +3,12 @@
 //! Invariant: parsing is pure and total; a text that only looks like a command (`/home/ann`, `/`) is
 //! conversation. Knows no platform: `/name@bot` is understood everywhere.
 
+mod delete;
 mod forget;
 mod run;
 
 pub use forget::forget_person;
-pub use run::{Answer, Content, run};
+pub use run::{Answer, Asked, Content, run};
 pub(crate) use run::{audience, when};
 
 /// How many messages `/history` shows without a number.
@@ -23,6 +24,7 @@ pub const HELP: &str = "\
 /history [n] – the last n messages of this conversation (10, at most 50)
 /reset – start afresh; the history stays
 /forget – erase what you said
+/delete – as a reply to a message: remove it from my memory
 /export – everything you said, as a file
 /stats – how the memory is doing";
 
@@ -34,6 +36,8 @@ pub enum Command {
     Help,
     /// Shows the last messages of this session.
     History(usize),
+    /// `/history` with something that is no number: says how it is used.
+    HistoryOfWhat,
     /// Starts a new context.
     Reset,
     /// Explains what would be erased, or erases it.
@@ -41,6 +45,8 @@ pub enum Command {
         /// True for `/forget yes`.
         confirmed: bool,
     },
+    /// Removes the message that the command replies to.
+    Delete,
     /// Hands the asker everything they said.
     Export,
     /// The cache's counters in words.
@@ -90,20 +96,30 @@ fn known(name: &str, argument: Option<&str>) -> Command {
     match name.to_ascii_lowercase().as_str() {
         // Telegram sends /start when a person opens a chat with the bot.
         "help" | "start" => Command::Help,
-        "history" => Command::History(
-            argument
-                .and_then(|n| n.parse().ok())
-                .unwrap_or(HISTORY_DEFAULT)
-                .clamp(1, HISTORY_MAX),
-        ),
+        "history" => match argument.map_or(Ok(HISTORY_DEFAULT), count) {
+            Ok(n) => Command::History(n.clamp(1, HISTORY_MAX)),
+            Err(NotACount) => Command::HistoryOfWhat,
+        },
         "reset" => Command::Reset,
         "forget" => Command::Forget {
             confirmed: argument.is_some_and(|a| a.eq_ignore_ascii_case("yes")),
         },
+        "delete" => Command::Delete,
         "export" => Command::Export,
         "stats" => Command::Stats,
         _ => Command::Unknown,
     }
+}
+
+/// An argument that should be a number of messages, and is none.
+struct NotACount;
+
+/// A number of messages; one too large for any integer is still a number.
+fn count(argument: &str) -> Result<usize, NotACount> {
+    if argument.is_empty() || !argument.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(NotACount);
+    }
+    Ok(argument.parse().unwrap_or(HISTORY_MAX))
 }
 
 fn is_name(name: &str) -> bool {
@@ -150,6 +166,7 @@ mod tests {
             ("history", Command::History(10)),
             ("reset", Command::Reset),
             ("forget", Command::Forget { confirmed: false }),
+            ("delete", Command::Delete),
             ("export", Command::Export),
             ("stats", Command::Stats),
         ] {
@@ -173,15 +190,17 @@ mod tests {
             ("/history 5", 5),
             ("/history 0", 1),
             ("/history 999", 50),
-            ("/history x", 10),
-            ("/history -3", 10),
-            ("/history 99999999999999999999999", 10),
+            ("/history 99999999999999999999999", 50),
         ] {
             assert_eq!(
                 private(text),
                 Parsed::Command(Command::History(n)),
                 "{text}"
             );
+        }
+        for text in ["/history x", "/history -3", "/history 3.5"] {
+            let asked = Parsed::Command(Command::HistoryOfWhat);
+            assert_eq!(private(text), asked, "{text}");
         }
         let yes = Parsed::Command(Command::Forget { confirmed: true });
         assert_eq!(private("/forget YES"), yes);

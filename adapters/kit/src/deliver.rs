@@ -3,12 +3,13 @@
 //! Invariant: every call of an outbox ends by its deadline, so that a hanging platform holds up
 //! nothing but its own session, and that not for ever.
 
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::outbox::{Audience, Outbox, SendError};
+use crate::outbox::{Audience, Outbox, Part, SendError};
 use crate::split::split;
 
 /// The deadline of one call of an outbox.
@@ -18,22 +19,63 @@ const TRIES: u32 = 4;
 /// The longest wait before another try.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Sends a text in as many messages as its length needs and returns the id of the first one that has
-/// an id. A text of white space only is not sent.
-///
-/// # Errors
-/// The error of the first part that could not be sent; the parts before it were.
-pub async fn deliver(
-    outbox: &dyn Outbox,
-    text: &str,
-    audience: Audience,
-) -> Result<Option<String>, SendError> {
-    let mut first = None;
-    for part in parts(text, outbox) {
-        let id = persist(|| outbox.send(&part, audience)).await?;
-        first = first.or(id);
+/// A message that a platform has taken.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// What it says.
+    pub text: String,
+    /// The platform's id of it, if there is one.
+    pub id: Option<String>,
+}
+
+impl fmt::Debug for Sent {
+    /// Leaves the text out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sent")
+            .field("bytes", &self.text.len())
+            .field("id", &self.id)
+            .finish()
     }
-    Ok(first)
+}
+
+/// What became of a text.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Delivered {
+    /// The messages that were sent, in order.
+    pub sent: Vec<Sent>,
+    /// Why the rest was not.
+    pub failed: Option<SendError>,
+}
+
+impl Delivered {
+    /// The messages, when all of the text was sent.
+    ///
+    /// # Errors
+    /// Why the rest was not.
+    pub fn whole(self) -> Result<Vec<Sent>, SendError> {
+        self.failed.map_or(Ok(self.sent), Err)
+    }
+}
+
+/// Sends a text in as many messages as its length needs. A text of white space only is not sent.
+pub async fn deliver(outbox: &dyn Outbox, text: &str, audience: Audience) -> Delivered {
+    let mut done = Delivered::default();
+    for (nth, text) in (0..).zip(parts(text, outbox)) {
+        let part = Part {
+            text: &text,
+            audience,
+            nth,
+        };
+        match persist(|| outbox.send(part)).await {
+            Ok(id) => done.sent.push(Sent { text, id }),
+            Err(error) => {
+                done.failed = Some(error);
+                break;
+            }
+        }
+    }
+    done
 }
 
 /// The parts of a text that a platform takes.
@@ -75,33 +117,31 @@ pub(crate) async fn once<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{FakeOutbox, Sent};
+    use crate::fake::{Call, FakeOutbox};
 
     #[tokio::test]
-    async fn a_long_text_goes_out_in_parts_and_the_first_id_comes_back() {
+    async fn a_long_text_goes_out_in_parts_and_their_ids_come_back() {
         let outbox = FakeOutbox::new(10);
-        let id = deliver(&outbox, "aaaa bbbb cccc dddd", Audience::Asker)
+        let sent = deliver(&outbox, "aaaa bbbb cccc dddd", Audience::Asker)
             .await
+            .whole()
             .unwrap();
-        assert_eq!(id.as_deref(), Some("1"));
+        let ids: Vec<_> = sent.iter().map(|s| s.id.as_deref()).collect();
+        assert_eq!(ids, [Some("1"), Some("2")]);
         assert_eq!(outbox.texts(), ["aaaa bbbb ", "cccc dddd"]);
         assert!(
             outbox
                 .log()
                 .iter()
-                .all(|s| matches!(s, Sent::Text(_, Audience::Asker)))
+                .all(|s| matches!(s, Call::Text(_, Audience::Asker)))
         );
     }
 
     #[tokio::test]
     async fn blank_parts_are_not_sent() {
         let outbox = FakeOutbox::new(10);
-        assert_eq!(
-            deliver(&outbox, &" \n".repeat(30), Audience::Everyone)
-                .await
-                .unwrap(),
-            None
-        );
+        let done = deliver(&outbox, &" \n".repeat(30), Audience::Everyone).await;
+        assert_eq!(done.whole().unwrap(), []);
         assert!(outbox.log().is_empty());
     }
 
@@ -109,10 +149,11 @@ mod tests {
     async fn a_platform_that_says_later_is_asked_again_but_not_for_ever() {
         let outbox = FakeOutbox::new(10);
         outbox.later(3);
-        assert!(deliver(&outbox, "hi", Audience::Everyone).await.is_ok());
+        let done = deliver(&outbox, "hi", Audience::Everyone).await;
+        assert!(done.whole().is_ok());
         outbox.later(4);
         let refused = deliver(&outbox, "ho", Audience::Everyone).await;
-        assert!(matches!(refused, Err(SendError::Later { .. })));
+        assert!(matches!(refused.failed, Some(SendError::Later { .. })));
         assert_eq!(outbox.texts(), ["hi"]);
     }
 
@@ -121,6 +162,6 @@ mod tests {
         let outbox = FakeOutbox::new(10);
         outbox.hang();
         let late = deliver(&outbox, "hi", Audience::Everyone).await;
-        assert!(matches!(late, Err(SendError::Failed(_))));
+        assert!(matches!(late.failed, Some(SendError::Failed(_))));
     }
 }

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::outbox::{Audience, Outbox, SendError};
+use crate::outbox::{Audience, Outbox, Part, SendError};
 use crate::split::{Limit, Unit};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Sent {
+pub(crate) enum Call {
     Text(String, Audience),
     Edit(String, String),
     File(String, Vec<u8>, Audience),
@@ -20,7 +20,7 @@ pub(crate) enum Sent {
 pub(crate) struct FakeOutbox {
     limit: Limit,
     edits: bool,
-    log: Mutex<Vec<(Instant, Sent)>>,
+    log: Mutex<Vec<(Instant, Call)>>,
     ids: AtomicU32,
     later: AtomicU32,
     hang: AtomicBool,
@@ -52,7 +52,7 @@ impl FakeOutbox {
         self.hang.store(true, Ordering::SeqCst);
     }
 
-    pub(crate) fn log(&self) -> Vec<Sent> {
+    pub(crate) fn log(&self) -> Vec<Call> {
         self.log.lock().iter().map(|(_, s)| s.clone()).collect()
     }
 
@@ -66,15 +66,15 @@ impl FakeOutbox {
         let mut shown = Vec::new();
         for sent in self.log() {
             match sent {
-                Sent::Text(text, _) => shown.push(text),
-                Sent::Edit(id, text) => shown[id.parse::<usize>().unwrap() - 1] = text,
-                Sent::File(..) => {}
+                Call::Text(text, _) => shown.push(text),
+                Call::Edit(id, text) => shown[id.parse::<usize>().unwrap() - 1] = text,
+                Call::File(..) => {}
             }
         }
         shown
     }
 
-    async fn note(&self, sent: Sent) -> Result<(), SendError> {
+    async fn note(&self, sent: Call) -> Result<(), SendError> {
         if self.hang.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
@@ -105,12 +105,13 @@ impl Outbox for FakeOutbox {
         self.edits
     }
 
-    async fn send(&self, text: &str, audience: Audience) -> Result<Option<String>, SendError> {
+    async fn send(&self, part: Part<'_>) -> Result<Option<String>, SendError> {
+        let text = part.text;
         assert!(
             self.limit.fits(text) && !text.trim().is_empty(),
             "the platform rejects it"
         );
-        self.note(Sent::Text(text.into(), audience)).await?;
+        self.note(Call::Text(text.into(), part.audience)).await?;
         Ok(self.id())
     }
 
@@ -119,7 +120,7 @@ impl Outbox for FakeOutbox {
             self.limit.fits(text) && !text.trim().is_empty(),
             "the platform rejects it"
         );
-        self.note(Sent::Edit(id.into(), text.into())).await
+        self.note(Call::Edit(id.into(), text.into())).await
     }
 
     async fn send_file(
@@ -128,7 +129,7 @@ impl Outbox for FakeOutbox {
         bytes: Vec<u8>,
         audience: Audience,
     ) -> Result<Option<String>, SendError> {
-        self.note(Sent::File(name.into(), bytes, audience)).await?;
+        self.note(Call::File(name.into(), bytes, audience)).await?;
         Ok(None)
     }
 }

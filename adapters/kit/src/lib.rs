@@ -6,14 +6,14 @@
 //!
 //! ```
 //! # use async_trait::async_trait;
-//! # use scrollback_kit::{Audience, Limit, SendError, Unit};
+//! # use scrollback_kit::{Audience, Limit, Part, SendError, Unit};
 //! # #[derive(Default)]
 //! # struct Lines(parking_lot::Mutex<Vec<String>>);
 //! # #[async_trait]
 //! # impl Outbox for Lines {
 //! #     fn limit(&self) -> Limit { Limit::new(2000, Unit::Chars) }
-//! #     async fn send(&self, text: &str, _: Audience) -> Result<Option<String>, SendError> {
-//! #         self.0.lock().push(text.into());
+//! #     async fn send(&self, part: Part<'_>) -> Result<Option<String>, SendError> {
+//! #         self.0.lock().push(part.text.into());
 //! #         Ok(None)
 //! #     }
 //! #     async fn edit(&self, _: &str, _: &str) -> Result<(), SendError> { Ok(()) }
@@ -38,7 +38,7 @@
 //! };
 //! for text in ["my cat is called Mog", "what is my cat called?"] {
 //!     let message = Message::user(Author::new("console", "ann"), text);
-//!     let incoming = Incoming { origin: origin.clone(), message, addressed: true, private: true };
+//!     let incoming = Incoming { addressed: true, private: true, ..Incoming::new(origin.clone(), message) };
 //!     let accepted = bot.accept(incoming).await?; // safe: the platform may be told so
 //!     bot.submit(accepted, outbox.clone())?;      // answered in the session's order
 //! }
@@ -51,8 +51,9 @@
 //! In reading order:
 //! - [`bot`]: the flow from [`Incoming`] to the kept answer
 //! - [`responder`]: what answers; [`recall`]: the built-in one, which needs no model
-//! - [`commands`]: `/help`, `/history`, `/reset`, `/forget`, `/export`, `/stats`; [`export`]: the lines
+//! - [`commands`]: `/help`, `/history`, `/reset`, `/forget`, `/delete`, `/export`, `/stats`; [`export`]: the lines
 //!   of an export
+//! - [`place`]: sessions, ids and access by where a message comes from
 //! - [`dispatch`]: order within a session, no waiting between sessions
 //! - [`outbox`]: the way back; [`deliver`], [`pace`], [`mod@split`] and [`mentions`]: how texts go there
 
@@ -66,6 +67,8 @@ mod fake;
 pub mod mentions;
 pub mod outbox;
 pub mod pace;
+pub mod place;
+mod rate;
 pub mod recall;
 pub mod responder;
 pub mod split;
@@ -73,7 +76,9 @@ pub mod split;
 pub use bot::{Accepted, Bot, BotClosed, BotConfig, Incoming};
 pub use dispatch::{DispatchLimits, Dispatcher, Drained, Refused};
 pub use export::ExportLine;
-pub use outbox::{Audience, Outbox, SendError};
+pub use outbox::{Audience, Outbox, Part, SendError};
+pub use place::{Access, Rule, Scopes};
+pub use rate::Rate;
 pub use recall::Recall;
 pub use responder::{Pieces, Reply, Request, RespondError, Responder};
 pub use split::{Limit, Unit, split};

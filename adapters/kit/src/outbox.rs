@@ -3,6 +3,7 @@
 //! Invariant: an outbox never splits or rewrites; it is handed parts within its limit. An adapter
 //! implements it and keeps mentions from pinging by its platform's own means.
 
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +19,29 @@ pub enum Audience {
     Everyone,
     /// Only the person who asked: a direct message, or the platform's own means.
     Asker,
+}
+
+/// One message of an answer.
+#[derive(Clone, Copy)]
+pub struct Part<'a> {
+    /// What it says, within the outbox's limit.
+    pub text: &'a str,
+    /// Who may see it.
+    pub audience: Audience,
+    /// Which message of its answer it is, from 0; the same when the call is repeated, so that an outbox
+    /// can tell its platform that it is.
+    pub nth: u32,
+}
+
+impl fmt::Debug for Part<'_> {
+    /// Leaves the text out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part")
+            .field("bytes", &self.text.len())
+            .field("audience", &self.audience)
+            .field("nth", &self.nth)
+            .finish()
+    }
 }
 
 /// Why something was not sent, by what the kit does about it.
@@ -53,7 +77,7 @@ pub trait Outbox: Send + Sync {
     ///
     /// # Errors
     /// [`SendError`]; the text may have been sent all the same.
-    async fn send(&self, text: &str, audience: Audience) -> Result<Option<String>, SendError>;
+    async fn send(&self, part: Part<'_>) -> Result<Option<String>, SendError>;
 
     /// Replaces the text of something sent before.
     ///

@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
 
-use crate::deliver::{once, parts, persist};
-use crate::outbox::{Audience, Outbox, SendError};
+use crate::deliver::{Sent, once, parts, persist};
+use crate::outbox::{Audience, Outbox, Part, SendError};
 use crate::responder::{Pieces, RespondError};
 
 /// What is put where a reply was cut off.
@@ -41,40 +41,26 @@ impl Default for Pace {
 }
 
 /// A reply that was shown.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Shown {
-    /// The final text.
-    pub text: String,
-    /// The platform's id of the first message.
-    pub id: Option<String>,
+    /// The messages as they say it at the end, in order.
+    pub sent: Vec<Sent>,
     /// Why the reply ended early, when it did.
     pub broken: Option<RespondError>,
-}
-
-impl std::fmt::Debug for Shown {
-    /// Leaves the text out.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shown")
-            .field("bytes", &self.text.len())
-            .field("id", &self.id)
-            .field("broken", &self.broken)
-            .finish()
-    }
+    /// Why the rest of the final text is not shown.
+    pub failed: Option<SendError>,
 }
 
 /// Shows a stream of pieces to everyone and returns what was shown.
-///
-/// # Errors
-/// [`SendError`] when the final text could not be shown whole.
-pub async fn show(pieces: Pieces, outbox: &dyn Outbox, pace: Pace) -> Result<Shown, SendError> {
+pub async fn show(pieces: Pieces, outbox: &dyn Outbox, pace: Pace) -> Shown {
     let mut screen = Screen::new(outbox);
     let (text, broken) = read(pieces, &mut screen, pace).await;
-    screen.finish(&text).await?;
-    Ok(Shown {
-        text,
-        id: screen.first_id(),
+    let failed = screen.finish(&text).await.err();
+    Shown {
+        sent: screen.shown,
         broken,
-    })
+        failed,
+    }
 }
 
 /// Reads the pieces to their end, showing the growing text.
@@ -121,8 +107,7 @@ async fn read(
 /// What stands on the platform now.
 struct Screen<'a> {
     outbox: &'a dyn Outbox,
-    /// Each message's text and id, in order.
-    shown: Vec<(String, Option<String>)>,
+    shown: Vec<Sent>,
     /// The text of the last round.
     last: String,
 }
@@ -134,10 +119,6 @@ impl<'a> Screen<'a> {
             shown: Vec::new(),
             last: String::new(),
         }
-    }
-
-    fn first_id(&self) -> Option<String> {
-        self.shown.iter().find_map(|(_, id)| id.clone())
     }
 
     /// True when showing the text now would change something.
@@ -167,36 +148,43 @@ impl<'a> Screen<'a> {
         for n in count..self.shown.len() {
             self.put(n, "…".into(), true).await?;
         }
+        self.shown.truncate(count);
         Ok(())
     }
 
     /// Makes the `n`th message say `part`.
     async fn put(&mut self, n: usize, part: String, last: bool) -> Result<(), SendError> {
         let outbox = self.outbox;
+        let send = || {
+            outbox.send(Part {
+                text: &part,
+                audience: Audience::Everyone,
+                nth: u32::try_from(n).unwrap_or(u32::MAX),
+            })
+        };
         match self.shown.get_mut(n) {
-            Some((shown, _)) if *shown == part => {}
-            Some((shown, Some(id))) => {
+            Some(shown) if shown.text == part => {}
+            Some(Sent { text, id: Some(id) }) => {
                 let edit = || outbox.edit(id, &part);
                 if last {
                     persist(edit).await?
                 } else {
                     once(edit()).await?
                 }
-                *shown = part;
+                *text = part;
             }
             // Without an id it cannot be edited; a new message is better than a lost end.
-            Some((shown, id @ None)) => {
-                *id = persist(|| outbox.send(&part, Audience::Everyone)).await?;
-                *shown = part;
+            Some(Sent { text, id }) => {
+                *id = persist(send).await?;
+                *text = part;
             }
             None => {
-                let send = || outbox.send(&part, Audience::Everyone);
                 let id = if last {
                     persist(send).await?
                 } else {
                     once(send()).await?
                 };
-                self.shown.push((part, id));
+                self.shown.push(Sent { text: part, id });
             }
         }
         Ok(())
@@ -209,6 +197,10 @@ mod tests {
 
     use super::*;
     use crate::fake::FakeOutbox;
+
+    fn text(shown: &Shown) -> String {
+        shown.sent.iter().map(|s| s.text.as_str()).collect()
+    }
 
     /// `n` pieces, one every `gap`.
     fn every(gap: Duration, n: usize, piece: &'static str) -> Pieces {
@@ -223,10 +215,10 @@ mod tests {
     async fn edits_keep_the_pace_and_the_last_one_is_whole() {
         let outbox = FakeOutbox::new(2000);
         let pieces = every(Duration::from_millis(100), 55, "word ");
-        let shown = show(pieces, &outbox, Pace::default()).await.unwrap();
-        assert_eq!(shown.text, "word ".repeat(55));
-        assert_eq!(outbox.texts(), [shown.text.as_str()]);
-        assert_eq!(shown.id.as_deref(), Some("1"));
+        let shown = show(pieces, &outbox, Pace::default()).await;
+        assert_eq!(text(&shown), "word ".repeat(55));
+        assert_eq!(outbox.texts(), [text(&shown)]);
+        assert_eq!(shown.sent[0].id.as_deref(), Some("1"));
         let times = outbox.times();
         assert_eq!(times.len(), 7, "one send, five edits, the last one");
         let gaps: Vec<_> = times.windows(2).map(|w| w[1] - w[0]).collect();
@@ -240,8 +232,8 @@ mod tests {
     async fn a_stream_that_is_always_ready_is_shown_whole() {
         let outbox = FakeOutbox::new(50);
         let pieces = stream::iter((0..200).map(|n| Ok(format!("{n} ")))).boxed();
-        let shown = show(pieces, &outbox, Pace::default()).await.unwrap();
-        assert_eq!(outbox.texts().concat(), shown.text);
+        let shown = show(pieces, &outbox, Pace::default()).await;
+        assert_eq!(outbox.texts().concat(), text(&shown));
         assert!(shown.broken.is_none() && outbox.texts().len() > 10);
     }
 
@@ -253,8 +245,7 @@ mod tests {
             &outbox,
             Pace::default(),
         )
-        .await
-        .unwrap();
+        .await;
         assert_eq!(outbox.log().len(), 1);
     }
 
@@ -267,7 +258,7 @@ mod tests {
             &outbox,
             Pace::default(),
         );
-        assert_eq!(shown.await.unwrap().text, outbox.texts().concat());
+        assert_eq!(text(&shown.await), outbox.texts().concat());
     }
 
     #[tokio::test(start_paused = true)]
@@ -276,9 +267,9 @@ mod tests {
         let silent = stream::iter([Ok("half".into())]).chain(stream::pending());
         for pieces in [broken.boxed(), silent.boxed()] {
             let outbox = FakeOutbox::new(2000);
-            let shown = show(pieces, &outbox, Pace::default()).await.unwrap();
+            let shown = show(pieces, &outbox, Pace::default()).await;
             assert_eq!(outbox.texts(), ["half […]"]);
-            assert!(shown.broken.is_some() && shown.text == "half […]");
+            assert!(shown.broken.is_some() && text(&shown) == "half […]");
         }
     }
 
@@ -286,21 +277,19 @@ mod tests {
     async fn an_endless_stream_is_cut_off() {
         let outbox = FakeOutbox::new(2000);
         let endless = stream::repeat_with(|| Ok("é".repeat(100))).boxed();
-        let shown = show(endless, &outbox, Pace::default()).await.unwrap();
-        assert!(shown.text.len() <= Pace::default().max_bytes + CUT_OFF.len());
-        assert_eq!(outbox.texts().concat(), shown.text);
+        let shown = show(endless, &outbox, Pace::default()).await;
+        assert!(text(&shown).len() <= Pace::default().max_bytes + CUT_OFF.len());
+        assert_eq!(outbox.texts().concat(), text(&shown));
         let trickle = every(Duration::from_secs(30), 1000, "x");
-        let shown = show(trickle, &FakeOutbox::new(2000), Pace::default())
-            .await
-            .unwrap();
-        assert!(shown.broken.is_some() && shown.text.len() < 50);
+        let shown = show(trickle, &FakeOutbox::new(2000), Pace::default()).await;
+        assert!(shown.broken.is_some() && text(&shown).len() < 50);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_empty_stream_shows_nothing() {
         let outbox = FakeOutbox::new(2000);
         let pieces = stream::iter([Ok(String::new()), Ok(" \n".into())]).boxed();
-        show(pieces, &outbox, Pace::default()).await.unwrap();
+        show(pieces, &outbox, Pace::default()).await;
         assert!(outbox.log().is_empty());
     }
 }

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use scrollback::{Author, Cache, Message, Origin, Page, Role, SledConfig};
+use scrollback::{Author, Cache, Message, Origin, Page, Role, Scope, SledConfig};
 use scrollback_kit::{
-    Audience, Bot, BotConfig, ExportLine, Incoming, Limit, Outbox, Recall, Reply, Request,
+    Audience, Bot, BotConfig, ExportLine, Incoming, Limit, Outbox, Part, Recall, Reply, Request,
     RespondError, Responder, SendError, Unit,
 };
 
@@ -30,9 +30,9 @@ impl Outbox for Seen {
     fn limit(&self) -> Limit {
         Limit::new(2000, Unit::Chars)
     }
-    async fn send(&self, text: &str, audience: Audience) -> Result<Option<String>, SendError> {
+    async fn send(&self, part: Part<'_>) -> Result<Option<String>, SendError> {
         let mut texts = self.texts.lock();
-        texts.push((text.into(), audience));
+        texts.push((part.text.into(), part.audience));
         Ok(Some(format!("bot-{}", texts.len())))
     }
     async fn edit(&self, _: &str, _: &str) -> Result<(), SendError> {
@@ -58,11 +58,19 @@ struct World {
 
 impl World {
     async fn new(private: bool, responder: Arc<dyn Responder>) -> Self {
+        let config = BotConfig {
+            rate: None,
+            ..BotConfig::default()
+        };
+        Self::with(private, responder, config).await
+    }
+
+    async fn with(private: bool, responder: Arc<dyn Responder>, config: BotConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = SledConfig::new(dir.path());
         let cache = Cache::builder().store(store).build().await.unwrap();
         Self {
-            bot: Bot::new(cache, responder, BotConfig::default()),
+            bot: Bot::new(cache, responder, config),
             outbox: Arc::default(),
             private,
             _dir: dir,
@@ -87,15 +95,15 @@ impl World {
     fn incoming(&self, user: &str, id: &str, text: &str, addressed: bool) -> Incoming {
         let author = Author::new("test", user).named(user);
         let message = Message::user(author, text);
+        let message = if id.is_empty() {
+            message
+        } else {
+            message.id(id)
+        };
         Incoming {
-            origin: Self::origin(user),
-            message: if id.is_empty() {
-                message
-            } else {
-                message.id(id)
-            },
             addressed,
             private: self.private,
+            ..Incoming::new(Self::origin(user), message)
         }
     }
 
@@ -333,4 +341,113 @@ async fn a_close_answers_what_is_queued_and_refuses_what_comes_after() {
         .accept(world.incoming("ann", "late", "x", true))
         .await;
     assert!(matches!(late, Err(scrollback::Error::Closed)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redelivered_command_is_not_run_again() {
+    let world = World::recall(true).await;
+    world.say("ann", "my cat is called Mog").await;
+    let reset = || world.incoming("ann", "m2", "/reset", true);
+    assert!(world.say_as(reset()).await.contains("start afresh"));
+    world.say("ann", "my dog is called Rex").await;
+    assert_eq!(world.say_as(reset()).await, "");
+    let session = world.bot.session(&World::origin("ann"));
+    let context = session.context().await.unwrap().messages;
+    assert_eq!(context[0].text, "my dog is called Rex");
+}
+
+/// Says the same long text to everything.
+struct Long;
+
+#[async_trait]
+impl Responder for Long {
+    async fn respond(&self, _: Request) -> Result<Reply, RespondError> {
+        Ok(Reply::Text("word ".repeat(1000)))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_in_several_messages_is_kept_as_each_of_them() {
+    let world = World::new(true, Arc::new(Long)).await;
+    let said = world.say_as(world.incoming("ann", "m1", "hi", true)).await;
+    let kept = world.history().await;
+    let ids: Vec<_> = kept[1..].iter().filter_map(|m| m.id.as_deref()).collect();
+    assert_eq!(ids, ["bot-1", "bot-2", "bot-3"]);
+    assert!(
+        kept[1..]
+            .iter()
+            .all(|m| m.reply_to.as_deref() == Some("m1"))
+    );
+    let texts: String = kept[1..].iter().map(|m| m.text.as_str()).collect();
+    assert_eq!(texts, said);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_removed_by_who_wrote_it_or_a_moderator_and_by_nobody_else() {
+    let world = World::recall(false).await;
+    world
+        .say_as(world.incoming("ann", "m1", "my cat is called Mog", true))
+        .await;
+    let delete = |user: &str, target: &str, moderator: bool| {
+        let mut incoming = world.incoming(user, "", "/delete", true);
+        incoming.message.reply_to = Some(target.into());
+        incoming.moderator = moderator;
+        world.say_as(incoming)
+    };
+    assert!(delete("bob", "m1", false).await.contains("Only who wrote"));
+    assert!(
+        delete("bob", "bot-1", false)
+            .await
+            .contains("Only who wrote")
+    );
+    assert!(delete("bob", "m7", true).await.contains("do not have"));
+    assert_eq!(world.history().await.len(), 2);
+    assert_eq!(
+        delete("ann", "bot-1", false).await,
+        "Removed from my memory."
+    );
+    assert_eq!(delete("bob", "m1", true).await, "Removed from my memory.");
+    assert!(world.history().await.is_empty());
+    let no_reply = world.incoming("ann", "", "/delete", true);
+    assert!(world.say_as(no_reply).await.contains("as a reply"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_denied_is_neither_kept_nor_answered_and_who_is_too_fast_is_kept() {
+    let mut config = BotConfig::default();
+    config.access.deny.push("test:user=eve".parse().unwrap());
+    let world = World::with(false, Arc::new(Recall::default()), config).await;
+    assert_eq!(world.say("eve", "let me in").await, "");
+    assert_eq!(world.say("eve", "/stats").await, "");
+    assert!(world.history().await.is_empty());
+    for _ in 0..5 {
+        assert_eq!(world.say("ann", "on and on").await, "Noted.");
+    }
+    assert!(world.say("ann", "and on").await.contains("faster than"));
+    assert_eq!(world.say("ann", "and on").await, "");
+    let said = world.history().await;
+    let by_ann = said.iter().filter(|m| m.author.is_some()).count();
+    assert_eq!(by_ann, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_session_over_two_chats_keeps_their_messages_apart() {
+    let config = BotConfig {
+        scopes: Scope::User.into(),
+        ..BotConfig::default()
+    };
+    let world = World::with(true, Arc::new(Recall::default()), config).await;
+    let mut other = world.incoming("ann", "1", "in the other chat", false);
+    other.origin.channel = "d".into();
+    let origin = other.origin.clone();
+    world
+        .say_as(world.incoming("ann", "1", "here", false))
+        .await;
+    world.say_as(other).await;
+    assert_eq!(world.history().await.len(), 2);
+    world.bot.edit(&origin, "1", "edited", 9).await.unwrap();
+    let texts = |m: Vec<Message>| m.into_iter().map(|m| m.text).collect::<Vec<_>>();
+    assert_eq!(texts(world.history().await), ["here", "edited"]);
+    world.bot.delete(&origin, "1").await.unwrap();
+    assert_eq!(texts(world.history().await), ["here"]);
 }

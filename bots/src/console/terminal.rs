@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use scrollback_kit::outbox::{Audience, Outbox, SendError};
+use scrollback_kit::outbox::{Audience, Outbox, Part, SendError};
 use scrollback_kit::split::{Limit, Unit};
 
 /// A reply is printed whole: far more than any responder says.
@@ -90,10 +90,10 @@ impl Outbox for Terminal {
         false
     }
 
-    async fn send(&self, text: &str, _audience: Audience) -> Result<Option<String>, SendError> {
+    async fn send(&self, part: Part<'_>) -> Result<Option<String>, SendError> {
         // What was printed has no platform id; one of its own lets a forget name it.
         let id = format!("printed-{}", jiff::Timestamp::now().as_nanosecond());
-        print(&format!("{text}\n"))
+        print(&format!("{}\n", part.text))
             .map(|()| Some(id))
             .map_err(|error| {
                 self.gone.store(true, Ordering::Relaxed);
@@ -115,8 +115,14 @@ impl Outbox for Terminal {
         file.write_all(&bytes)
             .and_then(|()| file.sync_all())
             .map_err(failed)?;
-        self.send(&format!("Written to {}", path.display()), audience)
-            .await
+        let text = format!("Written to {}", path.display());
+        let nth = 0;
+        self.send(Part {
+            text: &text,
+            audience,
+            nth,
+        })
+        .await
     }
 }
 

@@ -50,15 +50,10 @@ impl Cell {
                     at_ms: *at_ms,
                 }))
             }
-            Draft::Delete { id } => {
-                let gone = matches!(self.inner.lock().mention(id), Some(Mention::Gone(_)));
-                let verdict = Verdict::Append(Body::Delete { id: id.clone() });
-                Ok(if gone {
-                    Verdict::Duplicate(Seq::default())
-                } else {
-                    verdict
-                })
-            }
+            Draft::Delete { id } => Ok(match self.seen(engine, Some(id)).await? {
+                Seen::At(seq) if seq == Seq::default() => Verdict::Duplicate(seq),
+                _ => Verdict::Append(Body::Delete { id: id.clone() }),
+            }),
             Draft::State { expected, value } => {
                 if away {
                     return Err(Error::away(

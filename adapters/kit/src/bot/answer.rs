@@ -11,23 +11,20 @@ use futures::FutureExt;
 use scrollback::SessionKey;
 use tokio::time::{sleep, timeout};
 
-use crate::deliver::deliver;
-use crate::outbox::{Audience, Outbox, SendError};
-use crate::pace::{Pace, show};
+use crate::deliver::{Delivered, deliver};
+use crate::outbox::{Audience, Outbox};
+use crate::pace::{Pace, Shown, show};
 use crate::responder::{Reply, RespondError};
 
 /// Said when asking again may help.
 pub(super) const LATER: &str = "I cannot do that right now. Please try again later.";
+/// Said to a person who asks more often than the rate allows.
+pub(super) const TOO_FAST: &str =
+    "That is faster than I can answer. I am listening; please ask me again in a minute.";
 /// Said when the responder broke.
 const FAILED: &str = "Sorry, something went wrong while answering. Your message is kept.";
 /// How often "typing" is shown again: Telegram's lasts 5 s, Discord's 10 s.
 const TYPING: Duration = Duration::from_secs(4);
-
-/// What was said in answer.
-pub(super) struct Said {
-    pub(super) text: String,
-    pub(super) id: Option<String>,
-}
 
 /// Waits for a responder until the deadline, showing "typing" meanwhile.
 pub(super) async fn ask(
@@ -61,49 +58,42 @@ async fn keep_typing(outbox: &dyn Outbox) -> Infallible {
 }
 
 /// Says a reply, or why there is none. Apologies and refusals are not conversation: they are sent and
-/// not returned.
+/// are not among what is returned as sent.
 pub(super) async fn say(
     reply: Result<Reply, RespondError>,
     outbox: &dyn Outbox,
     pace: Pace,
     session: &SessionKey,
-) -> Result<Option<Said>, SendError> {
-    let apology = match reply {
-        Ok(Reply::None) => return Ok(None),
+) -> Delivered {
+    let error = match reply {
+        Ok(Reply::None) => return Delivered::default(),
         Ok(Reply::Text(mut text)) => {
             text.truncate(text.floor_char_boundary(pace.max_bytes));
-            if text.trim().is_empty() {
-                return Ok(None);
-            }
-            let id = deliver(outbox, &text, Audience::Everyone).await?;
-            return Ok(Some(Said { text, id }));
+            return deliver(outbox, &text, Audience::Everyone).await;
         }
         Ok(Reply::Stream(pieces)) => {
-            let shown = Box::pin(show(pieces, outbox, pace)).await?;
-            let silent = shown.text.trim().is_empty();
-            let error = match shown.broken {
-                Some(error) if silent => error,
-                Some(error) => {
-                    tracing::warn!(%session, %error, "a reply broke off");
-                    return Ok(Some(Said {
-                        text: shown.text,
-                        id: shown.id,
-                    }));
+            let Shown {
+                sent,
+                broken,
+                failed,
+            } = Box::pin(show(pieces, outbox, pace)).await;
+            match broken {
+                Some(error) if sent.is_empty() && failed.is_none() => error,
+                broken => {
+                    if let Some(error) = broken {
+                        tracing::warn!(%session, %error, "a reply broke off");
+                    }
+                    return Delivered { sent, failed };
                 }
-                None if silent => return Ok(None),
-                None => {
-                    return Ok(Some(Said {
-                        text: shown.text,
-                        id: shown.id,
-                    }));
-                }
-            };
-            apology(error, session)
+            }
         }
-        Err(error) => apology(error, session),
+        Err(error) => error,
     };
-    deliver(outbox, &apology, Audience::Everyone).await?;
-    Ok(None)
+    let told = deliver(outbox, &apology(error, session), Audience::Everyone).await;
+    Delivered {
+        sent: Vec::new(),
+        failed: told.failed,
+    }
 }
 
 /// What a person is told of an error.
@@ -123,6 +113,7 @@ mod tests {
     use futures::{StreamExt, stream};
 
     use super::*;
+    use crate::deliver::Sent;
     use crate::fake::FakeOutbox;
 
     fn key() -> SessionKey {
@@ -131,11 +122,11 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(60);
 
-    async fn answered(reply: Result<Reply, RespondError>) -> (Vec<String>, Option<Said>) {
+    async fn answered(reply: Result<Reply, RespondError>) -> (Vec<String>, Vec<Sent>) {
         let outbox = FakeOutbox::new(2000);
         let reply = ask(async { reply }, &outbox, DEADLINE, &key()).await;
-        let said = say(reply, &outbox, Pace::default(), &key()).await.unwrap();
-        (outbox.texts(), said)
+        let said = say(reply, &outbox, Pace::default(), &key()).await;
+        (outbox.texts(), said.whole().unwrap())
     }
 
     #[tokio::test(start_paused = true)]
@@ -143,10 +134,9 @@ mod tests {
         let stream = Reply::Stream(stream::iter([Ok("he".into()), Ok("llo".into())]).boxed());
         for reply in [Reply::Text("hello".into()), stream] {
             let (texts, said) = answered(Ok(reply)).await;
-            let said = said.unwrap();
             assert_eq!(texts, ["hello"]);
             assert_eq!(
-                (said.text.as_str(), said.id.as_deref()),
+                (said[0].text.as_str(), said[0].id.as_deref()),
                 ("hello", Some("1"))
             );
         }
@@ -160,7 +150,7 @@ mod tests {
             Reply::Stream(stream::empty().boxed()),
         ] {
             let (texts, said) = answered(Ok(reply)).await;
-            assert!(texts.is_empty() && said.is_none());
+            assert!(texts.is_empty() && said.is_empty());
         }
     }
 
@@ -178,7 +168,7 @@ mod tests {
         ] {
             let (texts, said) = answered(reply).await;
             assert_eq!(texts, [told]);
-            assert!(said.is_none());
+            assert!(said.is_empty());
         }
     }
 
@@ -195,7 +185,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reply_is_bounded() {
         let (texts, said) = answered(Ok(Reply::Text("é".repeat(100_000)))).await;
-        assert_eq!(said.unwrap().text.len(), 32 << 10);
+        let bytes: usize = said.iter().map(|s| s.text.len()).sum();
+        assert_eq!(bytes, 32 << 10);
         assert_eq!(texts.concat().len(), 32 << 10);
     }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use scrollback::{Author, Cache, Forgotten, Message, Page, Role, Seq, Session};
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::delete::delete;
 use super::{Command, HELP, forget};
 use crate::export::ExportLine;
 use crate::mentions::defuse_mentions;
@@ -50,18 +51,42 @@ impl fmt::Debug for Content {
 }
 
 impl Answer {
-    fn everyone(text: impl Into<String>) -> Self {
+    pub(crate) fn everyone(text: impl Into<String>) -> Self {
         Self {
             audience: Audience::Everyone,
             content: Content::Text(text.into()),
         }
     }
 
-    fn asker(text: impl Into<String>) -> Self {
+    pub(super) fn asker(text: impl Into<String>) -> Self {
         Self {
             audience: Audience::Asker,
             content: Content::Text(text.into()),
         }
+    }
+}
+
+/// Who asked, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The cache.
+    pub cache: &'a Cache,
+    /// The session in which it was asked.
+    pub session: &'a Session,
+    /// Who asked.
+    pub asker: &'a Author,
+    /// True in a chat of one person and the bot.
+    pub private: bool,
+    /// True for a person who may remove others' messages there.
+    pub moderator: bool,
+    /// The session's id of the message that the command replies to.
+    pub reply_to: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    /// True where nobody else's words are: a session that names its person holds only theirs.
+    fn own(&self) -> bool {
+        self.private || self.session.key().user_id().is_some()
     }
 }
 
@@ -70,25 +95,28 @@ impl Answer {
 /// # Errors
 /// What the cache answers; nothing is half done except that a `/forget yes` may have erased a part,
 /// and can be repeated.
-pub async fn run(
-    command: Command,
-    cache: &Cache,
-    session: &Session,
-    asker: &Author,
-    private: bool,
-) -> scrollback::Result<Answer> {
-    // A session that names its person holds nobody else's words.
-    let own = private || session.key().user_id().is_some();
+pub async fn run(command: Command, asked: Asked<'_>) -> scrollback::Result<Answer> {
+    let Asked {
+        cache,
+        session,
+        asker,
+        ..
+    } = asked;
+    let own = asked.own();
     match command {
         Command::Help => Ok(Answer::everyone(HELP)),
         Command::Unknown => Ok(Answer::everyone("Unknown command, /help lists them.")),
         Command::History(n) => history(session, n).await,
+        Command::HistoryOfWhat => Ok(Answer::asker(
+            "Say /history, or /history with a number of messages, such as /history 20.",
+        )),
         Command::Reset => {
             session.reset().await?;
             Ok(Answer::everyone(
                 "Let us start afresh. The history stays; /forget erases.",
             ))
         }
+        Command::Delete => delete(&asked).await,
         Command::Forget { confirmed: false } => Ok(Answer::asker(explain_forget(own))),
         Command::Forget { confirmed: true } => forget(cache, session, asker, own).await,
         Command::Export => export(cache, asker).await,
@@ -99,7 +127,11 @@ pub async fn run(
 /// Who may see how a command ended.
 pub(crate) const fn audience(command: Command) -> Audience {
     match command {
-        Command::History(_) | Command::Forget { .. } | Command::Export => Audience::Asker,
+        Command::History(_)
+        | Command::HistoryOfWhat
+        | Command::Delete
+        | Command::Forget { .. }
+        | Command::Export => Audience::Asker,
         Command::Help | Command::Reset | Command::Stats | Command::Unknown => Audience::Everyone,
     }
 }
