@@ -33,6 +33,7 @@ mod read;
 use append::Accepted;
 use cell::Cell;
 use draft::Draft;
+use judge::Seen;
 
 /// How well an accepted append is kept when the call returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -246,6 +247,17 @@ impl Session {
             Some(context) => Ok(context),
             None => self.context().await,
         }
+    }
+
+    /// True when a message with this platform id stands in the session or was deleted from it; looks beyond
+    /// the hot window.
+    ///
+    /// # Errors
+    /// An outage of the store.
+    pub async fn knows(&self, platform_id: impl ToString) -> Result<bool> {
+        let id = platform_id.to_string();
+        let seen = self.cell.seen(&self.engine, Some(&id)).await?;
+        Ok(matches!(seen, Seen::At(_)))
     }
 
     /// A page of history, oldest first within the page, beyond the hot window and across resets.

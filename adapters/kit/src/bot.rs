@@ -21,6 +21,7 @@ use crate::rate::{self, Rate, Rates};
 use crate::responder::{Request, Responder};
 
 mod answer;
+mod changes;
 
 use answer::{ask, say};
 
@@ -37,6 +38,9 @@ pub struct BotConfig {
     pub deadline: Duration,
     /// How a streamed reply is shown.
     pub pace: Pace,
+    /// How old a message may be that is still answered (default 15 minutes): after an outage what was
+    /// missed is kept, and old questions are left alone. Commands are run however old.
+    pub answer_within: Duration,
     /// How much may wait to be answered.
     pub limits: DispatchLimits,
 }
@@ -49,6 +53,7 @@ impl Default for BotConfig {
             rate: Some(Rate::default()),
             deadline: Duration::from_secs(60),
             pace: Pace::default(),
+            answer_within: Duration::from_secs(15 * 60),
             limits: DispatchLimits::default(),
         }
     }
@@ -195,6 +200,7 @@ impl Bot {
     }
 
     /// Applies an edit that the platform reports, made at `at_ms` (milliseconds since the Unix epoch).
+    /// Where the platform does not tell who wrote the message, `origin.user` is empty.
     ///
     /// # Errors
     /// What the cache answers; deliver it again.
@@ -205,21 +211,15 @@ impl Bot {
         text: &str,
         at_ms: u64,
     ) -> scrollback::Result<()> {
-        if !self.core.config.access.permits(origin) {
-            return Ok(());
-        }
-        let id = self.core.config.scopes.id(origin, id);
-        let edited = self.session(origin).edit_at(id, text, at_ms).await;
-        edited.map(drop)
+        self.core.edit(origin, id, text, at_ms).await
     }
 
-    /// Applies a deletion that the platform reports.
+    /// Applies a deletion that the platform reports; `origin.user` as in [`edit`](Self::edit).
     ///
     /// # Errors
     /// What the cache answers; deliver it again.
     pub async fn delete(&self, origin: &Origin, id: &str) -> scrollback::Result<()> {
-        let id = self.core.config.scopes.id(origin, id);
-        self.session(origin).delete(id).await.map(drop)
+        self.core.delete(origin, id).await
     }
 
     /// Makes a message safe. When this returns `Ok`, the adapter may confirm the update.
@@ -337,10 +337,19 @@ impl Core {
         let message = Message::clone(&accepted.message);
         let turn = accepted.session.append(message).await?;
         let duplicate = turn.receipt().duplicate;
-        if duplicate || !addressed {
+        if duplicate || !addressed || self.is_old(&accepted.message) {
             return Ok(Next::Nothing { duplicate });
         }
         Ok(self.within_rate(accepted, Next::Respond(turn)))
+    }
+
+    /// True for what is no longer answered; a message without a time was said now.
+    fn is_old(&self, message: &Message) -> bool {
+        let now = jiff::Timestamp::now().as_millisecond();
+        let age = u64::try_from(now)
+            .unwrap_or_default()
+            .saturating_sub(message.at_ms);
+        message.at_ms != 0 && Duration::from_millis(age) > self.config.answer_within
     }
 
     /// Notes that a command has come, so that a redelivery does not run it again, and runs it if it must

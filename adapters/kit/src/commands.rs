@@ -7,6 +7,8 @@ mod delete;
 mod forget;
 mod run;
 
+use crate::outbox::Audience;
+
 pub use forget::forget_person;
 pub use run::{Answer, Asked, Content, run};
 pub(crate) use run::{audience, when};
@@ -18,15 +20,88 @@ const HISTORY_MAX: usize = 50;
 /// The longest name that is taken for a command (Telegram's bound).
 const LONGEST_NAME: usize = 32;
 
+/// A command as a platform's own list of commands shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Described {
+    /// Its name, without `/`.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub description: &'static str,
+    /// What may follow it.
+    pub argument: Option<Argument>,
+    /// Who may see the answer.
+    pub audience: Audience,
+}
+
+/// What may follow a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Argument {
+    /// A number of messages, from 1 to the bound.
+    Count(usize),
+    /// The word `yes`, without which the command only explains itself.
+    Yes,
+    /// No word: the command is said as a reply to a message.
+    Reply,
+}
+
+/// Every command, in the order in which `/help` lists them.
+pub const COMMANDS: [Described; 7] = [
+    Described {
+        name: "help",
+        description: "this list",
+        argument: None,
+        audience: Audience::Everyone,
+    },
+    Described {
+        name: "history",
+        description: "the last messages of this conversation (10, at most 50)",
+        argument: Some(Argument::Count(HISTORY_MAX)),
+        audience: Audience::Asker,
+    },
+    Described {
+        name: "reset",
+        description: "start afresh; the history stays",
+        argument: None,
+        audience: Audience::Everyone,
+    },
+    Described {
+        name: "forget",
+        description: "erase what you said",
+        argument: Some(Argument::Yes),
+        audience: Audience::Asker,
+    },
+    Described {
+        name: "delete",
+        description: "as a reply to a message: remove it from my memory",
+        argument: Some(Argument::Reply),
+        audience: Audience::Asker,
+    },
+    Described {
+        name: "export",
+        description: "everything you said, as a file",
+        argument: None,
+        audience: Audience::Asker,
+    },
+    Described {
+        name: "stats",
+        description: "how the memory is doing",
+        argument: None,
+        audience: Audience::Everyone,
+    },
+];
+
 /// What `/help` says.
-pub const HELP: &str = "\
-/help – this list
-/history [n] – the last n messages of this conversation (10, at most 50)
-/reset – start afresh; the history stays
-/forget – erase what you said
-/delete – as a reply to a message: remove it from my memory
-/export – everything you said, as a file
-/stats – how the memory is doing";
+#[must_use]
+pub fn help() -> String {
+    let line = |c: &Described| {
+        let argument = match c.argument {
+            Some(Argument::Count(_)) => " [n]",
+            Some(Argument::Yes | Argument::Reply) | None => "",
+        };
+        format!("/{}{argument} – {}", c.name, c.description)
+    };
+    COMMANDS.iter().map(line).collect::<Vec<_>>().join("\n")
+}
 
 /// A command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +231,18 @@ mod tests {
 
     fn group(text: &str, addressed: bool) -> Parsed {
         parse(text, Some("ScrollBot"), addressed, false)
+    }
+
+    #[test]
+    fn every_described_command_is_one_and_tells_its_audience() {
+        for described in COMMANDS {
+            let Parsed::Command(command) = private(&format!("/{}", described.name)) else {
+                panic!("/{} is no command", described.name);
+            };
+            assert_ne!(command, Command::Unknown, "{}", described.name);
+            assert_eq!(audience(command), described.audience, "{}", described.name);
+            assert!(help().contains(described.name));
+        }
     }
 
     #[test]

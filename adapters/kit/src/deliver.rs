@@ -16,8 +16,8 @@ use crate::split::split;
 const SEND: Duration = Duration::from_secs(30);
 /// How often a call is tried while the platform says "later".
 const TRIES: u32 = 4;
-/// The longest wait before another try.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The longest wait before another try; an answer that comes still later is none.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A message that a platform has taken.
 #[derive(Clone, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub async fn deliver(outbox: &dyn Outbox, text: &str, audience: Audience) -> Del
 
 /// The parts of a text that a platform takes.
 pub(crate) fn parts(text: &str, outbox: &dyn Outbox) -> Vec<String> {
-    let mut parts = split(text, outbox.limit());
+    let mut parts = split(&outbox.quiet(text), outbox.limit());
     parts.retain(|part| !part.trim().is_empty());
     parts
 }
@@ -94,8 +94,9 @@ where
     let mut wait = Duration::from_millis(500);
     for _ in 1..TRIES {
         match once(call()).await {
-            Err(SendError::Later { after }) => {
-                sleep(after.unwrap_or(wait).min(LONGEST_WAIT)).await;
+            // Asking earlier than the platform told would only lengthen its patience's end.
+            Err(SendError::Later { after }) if after.unwrap_or(wait) <= LONGEST_WAIT => {
+                sleep(after.unwrap_or(wait)).await;
                 wait = wait.saturating_mul(2);
             }
             done => return done,

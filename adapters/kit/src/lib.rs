@@ -55,6 +55,7 @@
 //!   of an export
 //! - [`place`]: sessions, ids and access by where a message comes from
 //! - [`dispatch`]: order within a session, no waiting between sessions
+//! - [`mod@insist`]: for what must succeed before an update is confirmed; [`secret`]: tokens that nothing prints
 //! - [`outbox`]: the way back; [`deliver`], [`pace`], [`mod@split`] and [`mentions`]: how texts go there
 
 pub mod bot;
@@ -64,6 +65,7 @@ pub mod dispatch;
 pub mod export;
 #[cfg(test)]
 mod fake;
+pub mod insist;
 pub mod mentions;
 pub mod outbox;
 pub mod pace;
@@ -71,14 +73,18 @@ pub mod place;
 mod rate;
 pub mod recall;
 pub mod responder;
+pub mod secret;
 pub mod split;
 
 pub use bot::{Accepted, Bot, BotClosed, BotConfig, Incoming};
 pub use dispatch::{DispatchLimits, Dispatcher, Drained, Refused};
 pub use export::ExportLine;
+pub use insist::insist;
+pub use mentions::Pings;
 pub use outbox::{Audience, Outbox, Part, SendError};
 pub use place::{Access, Rule, Scopes};
 pub use rate::Rate;
 pub use recall::Recall;
 pub use responder::{Pieces, Reply, Request, RespondError, Responder};
+pub use secret::Secret;
 pub use split::{Limit, Unit, split};

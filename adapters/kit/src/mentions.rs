@@ -1,6 +1,17 @@
 //! Takes the ping out of quoted mentions. Adapters also forbid mentions by their platform's own means;
 //! this is the second line.
 
+/// Whom the bot's messages may ping (default: nobody).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pings {
+    /// Persons who are named in a message.
+    pub users: bool,
+    /// Roles.
+    pub roles: bool,
+    /// `@everyone` and `@here`.
+    pub everyone: bool,
+}
+
 /// A zero-width space: invisible, and enough to make a mention plain text.
 const BREAK: char = '\u{200b}';
 

@@ -1,8 +1,9 @@
 //! How the kit talks back: one outbox stands for the place where a message came from.
 //!
-//! Invariant: an outbox never splits or rewrites; it is handed parts within its limit. An adapter
+//! Invariant: an outbox never splits or shortens; it is handed parts within its limit. An adapter
 //! implements it and keeps mentions from pinging by its platform's own means.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -71,6 +72,18 @@ pub trait Outbox: Send + Sync {
     /// Whether [`edit`](Self::edit) works; without it a streamed reply is sent once, when complete.
     fn edits(&self) -> bool {
         true
+    }
+
+    /// The least time between two edits in this place, where the platform asks for more than
+    /// [`Pace::every`](crate::pace::Pace::every).
+    fn pace(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// The text with what would ping somebody made plain, for a platform that can forbid it in no other
+    /// way. Called on a whole text, before it is split.
+    fn quiet<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(text)
     }
 
     /// Sends a text and returns the platform's id of what was sent, if there is one.

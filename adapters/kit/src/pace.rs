@@ -70,6 +70,7 @@ async fn read(
     pace: Pace,
 ) -> (String, Option<RespondError>) {
     let start = Instant::now();
+    let every = pace.every.max(screen.outbox.pace());
     let (mut text, mut due, mut heard) = (String::new(), start, start);
     let broken = loop {
         let patience = (heard + pace.silence).min(start + pace.whole);
@@ -77,8 +78,8 @@ async fn read(
             // The edit first: a stream that is always ready must not starve it.
             biased;
             () = sleep_until(due), if screen.wants(&text) => {
-                screen.update(&text).await;
-                due = Instant::now() + pace.every;
+                let told = screen.update(&text).await;
+                due = Instant::now() + every.max(told.unwrap_or_default());
                 // Time spent on the platform is not the responder's silence.
                 heard = Instant::now();
             }
@@ -127,14 +128,19 @@ impl<'a> Screen<'a> {
     }
 
     /// Shows a growing text as far as the platform takes it now; the next round makes up for the rest.
-    async fn update(&mut self, text: &str) {
+    /// Returns how long the platform wants to be left alone, if it told.
+    async fn update(&mut self, text: &str) -> Option<Duration> {
         text.clone_into(&mut self.last);
         for (n, part) in parts(text, self.outbox).into_iter().enumerate() {
             if let Err(error) = self.put(n, part, false).await {
                 tracing::debug!(%error, "a part of a growing reply was not shown");
-                return;
+                return match error {
+                    SendError::Later { after } => after,
+                    _ => None,
+                };
             }
         }
+        None
     }
 
     /// Shows the final text.

@@ -451,3 +451,45 @@ async fn one_session_over_two_chats_keeps_their_messages_apart() {
     world.bot.delete(&origin, "1").await.unwrap();
     assert_eq!(texts(world.history().await), ["here"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_finds_its_message_when_the_platform_does_not_say_whose_it_was() {
+    for scope in [Scope::Channel, Scope::UserInChannel, Scope::User] {
+        let config = BotConfig {
+            scopes: scope.into(),
+            ..BotConfig::default()
+        };
+        let world = World::with(false, Arc::new(Recall::default()), config).await;
+        for (user, id) in [("ann", "m1"), ("bob", "m2")] {
+            let said = world.incoming(user, id, "my cat is called Mog", false);
+            world.bot.accept(said).await.unwrap();
+        }
+        let nobody = World::origin("");
+        world.bot.edit(&nobody, "m2", "edited", 7).await.unwrap();
+        world.bot.delete(&nobody, "m1").await.unwrap();
+        let ann = world.bot.session(&World::origin("ann"));
+        let bob = world.bot.session(&World::origin("bob"));
+        let texts =
+            |all: Vec<(_, Message)>| all.into_iter().map(|(_, m)| m.text).collect::<Vec<_>>();
+        let kept = if scope == Scope::Channel {
+            vec!["edited".to_owned()]
+        } else {
+            vec![]
+        };
+        assert_eq!(texts(ann.export().await.unwrap()), kept, "{scope:?}");
+        assert_eq!(texts(bob.export().await.unwrap()), ["edited"], "{scope:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_long_ago_is_kept_and_not_answered_but_its_commands_are_run() {
+    let world = World::recall(true).await;
+    let mut old = world.incoming("ann", "m1", "what is my cat called?", true);
+    old.message.at_ms = 1_700_000_000_000;
+    assert_eq!(world.say_as(old).await, "");
+    assert_eq!(world.history().await.len(), 1);
+    let mut command = world.incoming("ann", "m2", "/forget yes", true);
+    command.message.at_ms = 1_700_000_000_000;
+    assert!(world.say_as(command).await.starts_with("Forgotten: "));
+    assert!(world.history().await.is_empty());
+}

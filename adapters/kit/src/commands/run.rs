@@ -9,7 +9,7 @@ use scrollback::{Author, Cache, Forgotten, Message, Page, Role, Seq, Session};
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::delete::delete;
-use super::{Command, HELP, forget};
+use super::{Command, forget, help};
 use crate::export::ExportLine;
 use crate::mentions::defuse_mentions;
 use crate::outbox::Audience;
@@ -104,7 +104,7 @@ pub async fn run(command: Command, asked: Asked<'_>) -> scrollback::Result<Answe
     } = asked;
     let own = asked.own();
     match command {
-        Command::Help => Ok(Answer::everyone(HELP)),
+        Command::Help => Ok(Answer::everyone(help())),
         Command::Unknown => Ok(Answer::everyone("Unknown command, /help lists them.")),
         Command::History(n) => history(session, n).await,
         Command::HistoryOfWhat => Ok(Answer::asker(
