@@ -95,6 +95,7 @@ impl Incoming {
 /// A message that is safe; what is left is to answer it.
 #[derive(Debug)]
 pub struct Accepted {
+    origin: Origin,
     session: Session,
     message: Arc<Message>,
     asker: Author,
@@ -317,7 +318,8 @@ impl Core {
         self.config.scopes.qualify(&origin, &mut message);
         let asker = message.author.clone();
         let mut accepted = Accepted {
-            asker: asker.unwrap_or_else(|| Author::new(origin.platform, origin.user)),
+            asker: asker.unwrap_or_else(|| Author::new(&origin.platform, &origin.user)),
+            origin,
             session,
             message: Arc::new(message),
             private,
@@ -419,7 +421,11 @@ impl Core {
                 let respond = self.responder.respond(request);
                 let reply = ask(respond, outbox, self.config.deadline, &key).await;
                 let said = say(reply, outbox, self.config.pace, &key).await;
-                keep(&accepted.session, &accepted.message, said.sent).await;
+                let mut sent = said.sent;
+                for id in sent.iter_mut().filter_map(|s| s.id.as_mut()) {
+                    *id = self.config.scopes.id(&accepted.origin, id);
+                }
+                keep(&accepted.session, &accepted.message, sent).await;
                 said.failed.map_or(Ok(()), Err)
             }
         };

@@ -40,8 +40,9 @@ where
     }
 }
 
-/// True for what a later try can mend.
-fn passes(error: &Error) -> bool {
+/// True for what a later try can mend, for callers that let the platform deliver again instead.
+#[must_use]
+pub const fn passes(error: &Error) -> bool {
     error.is_outage() || matches!(error, Error::Backpressure { .. } | Error::DiskLow { .. })
 }
 

@@ -127,7 +127,9 @@ fn next_piece<'a>(rest: &'a str, at: usize, limit: Limit, fences: &Fences<'_>) -
                 rest.get(..n).is_some_and(|b| limit.measure(b) <= budget)
             });
             let body = rest.get(..cut).unwrap_or(rest);
-            let suffix = match fences.open_at(at + cut) {
+            // As the part reads by itself: a cut can make a fence of a line that was none.
+            let alone = [&prefix, body].concat();
+            let suffix = match Fences::of(&alone).open_at(alone.len()) {
                 Some(fence) => fence.close(body),
                 None => String::new(),
             };

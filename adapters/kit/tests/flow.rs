@@ -450,6 +450,9 @@ async fn one_session_over_two_chats_keeps_their_messages_apart() {
     assert_eq!(texts(world.history().await), ["here", "edited"]);
     world.bot.delete(&origin, "1").await.unwrap();
     assert_eq!(texts(world.history().await), ["here"]);
+    world.say("ann", "hello").await;
+    let answer = world.history().await.pop().unwrap();
+    assert_eq!(answer.id.as_deref(), Some("c:bot-1"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

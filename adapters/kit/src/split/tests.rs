@@ -39,8 +39,14 @@ fn check(text: &str, limit: Limit) {
     }
 }
 
+/// How many random texts each property sees; `SCROLLBACK_TEXTS=100000` for the full number.
+fn texts() -> ProptestConfig {
+    let set = std::env::var("SCROLLBACK_TEXTS").ok();
+    ProptestConfig::with_cases(set.and_then(|n| n.parse().ok()).unwrap_or(2000))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(texts())]
 
     #[test]
     fn parts_fit_and_join_to_the_input(text in any_text(), max in 0..200usize, unit in units()) {
