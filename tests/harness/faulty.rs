@@ -21,6 +21,7 @@ use scrollback::store::{
     Checked, Erase, Erased, Found, Known, Page, SessionFlush, SessionFlushed, Store, Stored,
 };
 use scrollback::{Error, Result};
+use tokio::sync::oneshot;
 
 /// What happens to the next append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,32 @@ pub struct FaultyTier {
     plan: std::sync::Mutex<VecDeque<Fault>>,
     appends: AtomicU64,
     lose_settle: AtomicBool,
+    slow: AtomicBool,
+    hold: std::sync::Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>,
+}
+
+/// A settling that waits for the test.
+#[derive(Debug)]
+pub struct Held {
+    arrived: oneshot::Receiver<()>,
+    go: oneshot::Sender<()>,
+}
+
+impl Held {
+    /// Waits until the settling has come as far as the tier.
+    ///
+    /// # Panics
+    /// When it is not there within 10 s.
+    pub async fn arrived(&mut self) {
+        let within = std::time::Duration::from_secs(10);
+        let arrived = tokio::time::timeout(within, &mut self.arrived).await;
+        arrived.unwrap().unwrap();
+    }
+
+    /// Lets it go on.
+    pub fn go(self) {
+        self.go.send(()).unwrap();
+    }
 }
 
 impl FaultyTier {
@@ -54,6 +81,8 @@ impl FaultyTier {
             plan,
             appends: AtomicU64::new(0),
             lose_settle: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
+            hold: std::sync::Mutex::default(),
         })
     }
 
@@ -81,6 +110,25 @@ impl FaultyTier {
     /// The next settling is done, its reply is lost.
     pub fn lose_next_settle(&self) {
         self.lose_settle.store(true, SeqCst);
+    }
+
+    /// Appends take a while from now on, as over a network: one pause before each is done, one after.
+    pub fn set_slow(&self) {
+        self.slow.store(true, SeqCst);
+    }
+
+    async fn pause(&self) {
+        if self.slow.load(SeqCst) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The next settling waits, not done yet, until the test lets it go.
+    pub fn hold_next_settle(&self) -> Held {
+        let (here, arrived) = oneshot::channel();
+        let (go, gone) = oneshot::channel();
+        *self.hold.lock().unwrap() = Some((here, gone));
+        Held { arrived, go }
     }
 
     /// Takes back the faults that no append has met yet.
@@ -120,8 +168,10 @@ impl HotTier for FaultyTier {
         if fault == Some(Fault::LostRequest) {
             return Err(Error::away("faulty", "request lost by the test"));
         }
+        self.pause().await;
         self.appends.fetch_add(1, SeqCst);
         let done = self.inner.append(session, append).await;
+        self.pause().await;
         if fault == Some(Fault::LostReply) {
             return Err(Error::away("faulty", "reply lost by the test"));
         }
@@ -141,6 +191,11 @@ impl HotTier for FaultyTier {
     }
     async fn settle(&self, writer: &WriterId, sessions: Vec<Settle>) -> Result<()> {
         self.check()?;
+        let held = self.hold.lock().unwrap().take();
+        if let Some((here, gone)) = held {
+            here.send(()).unwrap();
+            gone.await.unwrap();
+        }
         let done = self.inner.settle(writer, sessions).await;
         if self.lose_settle.swap(false, SeqCst) {
             return Err(Error::away("faulty", "reply lost by the test"));

@@ -15,7 +15,8 @@ async fn what_was_forgotten_stays_gone_when_it_is_redelivered_or_was_in_flight()
     assert_eq!(context(&sb).await, texts(1..=7));
     let forgotten = sa.forget().await.unwrap();
     assert_eq!((forgotten.sessions, forgotten.messages), (1, 7));
-    for s in [&sa, &sb] {
+    // First who did not forget: the log that it follows must be gone already.
+    for s in [&sb, &sa] {
         assert!(context(s).await.is_empty());
         assert!(history(s).await.is_empty());
         assert!(
@@ -61,6 +62,36 @@ async fn a_journal_that_was_away_while_its_texts_were_forgotten_does_not_bring_t
     a.flush().await.unwrap();
     assert!(history(&a.session(key("c"))).await.is_empty());
     assert!(context(&a.session(key("c"))).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_forgotten_before_anybody_else_saw_it_stays_gone() {
+    for (in_journal, in_log) in [(true, false), (false, true), (true, true)] {
+        let case = format!("in a journal: {in_journal}, in an older log: {in_log}");
+        let world = World::in_memory();
+        let memory = world.memory.clone().unwrap();
+        let (a, b) = (world.cache("a").await, world.cache("b").await);
+        fill(&a.session(key("c")), 1..=3).await;
+        let older = memory.snapshot();
+        crash(a).await;
+        memory.lose_everything();
+        let sb = b.session(key("c"));
+        fill(&sb, 9..=9).await;
+        assert_eq!(sb.forget().await.unwrap().messages, 1);
+        if in_log {
+            memory.restore(&older);
+        }
+        let a = world.cache(if in_journal { "a" } else { "c" }).await;
+        let sa = a.session(key("c"));
+        for cache in [&a, &b, &a] {
+            assert!(context(&sa).await.is_empty(), "{case}");
+            assert!(context(&sb).await.is_empty(), "{case}");
+            assert!(history(&sa).await.is_empty(), "{case}");
+            cache.flush().await.unwrap();
+        }
+        fill(&sa, 10..=10).await;
+        assert_eq!(context(&sb).await, texts(10..=10), "{case}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::world::{World, context, fill, history, key, texts, until};
+use harness::world::{World, context, fill, history, key, say, texts, until};
 use scrollback::hot::HotTier;
 use scrollback::hot::redis::RedisTier;
 use scrollback::testing::{ManualClock, RedisServer};
@@ -47,7 +47,15 @@ async fn a_redis_restarted_from_an_older_dump_hides_no_gap_from_a_writer_that_is
     until("the server answers", answers).await;
     // The log ends at 3 now: without the new epoch each of these would fit behind it, unseen by the other.
     fill(&sb, 7..=7).await;
-    fill(&sa, 8..=8).await;
+    let turn = sa.append(say("8", "m8")).await.unwrap();
+    let mut shown: Vec<String> = turn
+        .context()
+        .messages
+        .iter()
+        .map(|m| m.text.clone())
+        .collect();
+    shown.sort_unstable();
+    assert_eq!(shown, texts(1..=8), "the other writer is seen at once");
     reconciled([&a, &b]).await;
     let said = history(&sa).await;
     assert_eq!(said, history(&sb).await);

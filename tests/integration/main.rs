@@ -15,6 +15,8 @@ mod hazards;
 #[cfg(test)]
 mod hazards_redis;
 #[cfg(test)]
+mod marks;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod over_redis;
