@@ -28,6 +28,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Chat in the terminal; from a pipe, read lines and print replies only (the default)
     Console,
+    /// Serve Discord (token in SCROLLBACK_DISCORD_TOKEN)
+    Discord,
+    /// Serve Telegram (token in SCROLLBACK_TELEGRAM_TOKEN)
+    Telegram,
+    /// Serve every platform that has a token, on one cache
+    Run,
     /// Read chat logs through the same path as a live chat
     Replay(Replay),
     /// Print messages as JSON lines: session, seq, id, author, role, text, ts
@@ -40,6 +46,18 @@ pub(crate) enum Command {
     Verify(Output),
     /// Print counters and gauges
     Stats(Output),
+}
+
+impl Command {
+    /// What is logged when nobody says: a bot that runs unattended tells what it is doing.
+    pub(crate) const fn default_log(&self) -> &'static str {
+        match self {
+            Self::Discord | Self::Telegram | Self::Run => {
+                "warn,scrollback=info,scrollback_kit=info,scrollback_discord=info,scrollback_telegram=info"
+            }
+            _ => "warn",
+        }
+    }
 }
 
 /// How replayed lines are put into sessions.

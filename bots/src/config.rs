@@ -2,161 +2,23 @@
 //!
 //! Invariant: nothing here ever prints a password, in an error or in `Debug`.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
 use scrollback::{Level, Window};
-use serde::Deserialize;
 
 use crate::duration::Span;
 use crate::exit::Failed;
 
-/// What flags, variables or the file say; what none of them says stays `None`.
-#[derive(Debug, Default, Args, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Settings {
-    /// Configuration file (TOML; keys as these options, with `_` for `-`)
-    #[arg(long, global = true, value_name = "FILE", env = "SCROLLBACK_CONFIG")]
-    #[serde(skip)]
-    pub(crate) config: Option<PathBuf>,
-    /// Data directory, created if absent [default: ./data]
-    #[arg(long, global = true, value_name = "DIR", env = "SCROLLBACK_DATA")]
-    pub(crate) data: Option<PathBuf>,
-    /// Redis as the hot tier: redis://[user:password@]host[:port][/db], rediss:// for TLS [default: in-process]
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "SCROLLBACK_REDIS",
-        hide_env_values = true
-    )]
-    pub(crate) redis: Option<RedisUrl>,
-    /// Prefix of every Redis key [default: scrollback]
-    #[arg(
-        long,
-        global = true,
-        value_name = "PREFIX",
-        env = "SCROLLBACK_REDIS_PREFIX"
-    )]
-    pub(crate) redis_prefix: Option<String>,
-    /// Messages a context holds at most, 1 to 2000 [default: 50]
-    #[arg(long, global = true, value_name = "N", env = "SCROLLBACK_WINDOW")]
-    pub(crate) window: Option<usize>,
-    /// How long a silent session stays hot [default: 30m]
-    #[arg(long, global = true, value_name = "DURATION", env = "SCROLLBACK_TTL")]
-    pub(crate) ttl: Option<Span>,
-    /// When a message counts as accepted [default: journaled]
-    #[arg(long, global = true, value_name = "LEVEL", env = "SCROLLBACK_LEVEL")]
-    pub(crate) level: Option<Acknowledge>,
-    /// Erase messages older than this [default: never]
-    #[arg(
-        long,
-        global = true,
-        value_name = "DURATION",
-        env = "SCROLLBACK_RETENTION"
-    )]
-    pub(crate) retention: Option<Span>,
-    /// How often new messages go to the durable store [default: 2s]
-    #[arg(
-        long,
-        global = true,
-        value_name = "DURATION",
-        env = "SCROLLBACK_FLUSH_EVERY"
-    )]
-    pub(crate) flush_every: Option<Span>,
-    /// How long to wait while another process holds the data directory [default: 0s]
-    #[arg(
-        long,
-        global = true,
-        value_name = "DURATION",
-        env = "SCROLLBACK_WAIT_LOCK"
-    )]
-    pub(crate) wait_lock: Option<Span>,
-    /// The largest message in bytes, 1 to 1048576 [default: 65536]
-    #[arg(
-        long,
-        global = true,
-        value_name = "BYTES",
-        env = "SCROLLBACK_MAX_MESSAGE_BYTES"
-    )]
-    pub(crate) max_message_bytes: Option<usize>,
-    /// What to log on stderr: error, warn, info, debug, or a tracing filter [default: warn]
-    #[arg(long, global = true, value_name = "FILTER", env = "SCROLLBACK_LOG")]
-    pub(crate) log: Option<String>,
-}
+mod chat;
+mod redis_url;
+mod settings;
 
-/// When a message counts as accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Acknowledge {
-    /// Written to the journal: survives kill -9.
-    Journaled,
-    /// The journal is also fsynced: survives a power cut.
-    Synced,
-    /// In the hot tier only: nothing is promised.
-    Cached,
-}
-
-/// A Redis URL that shows everything but its credentials.
-///
-/// Reading one never fails, so that no parser can echo it; [`Config::load`] checks it.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct RedisUrl(String);
-
-impl RedisUrl {
-    /// The URL with its credentials, for the client library only.
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// Names what is wrong with the URL's outer form; the core checks the rest.
-    fn fault(&self) -> Option<&'static str> {
-        let Some((scheme, rest)) = self.0.split_once("://") else {
-            return Some("there is no `://`");
-        };
-        match scheme {
-            "redis" | "rediss" if rest.is_empty() || rest.starts_with('/') => {
-                Some("the host is missing")
-            }
-            "redis" | "rediss" | "redis+unix" | "unix" => None,
-            _ => Some("the scheme is not redis or rediss"),
-        }
-    }
-}
-
-impl FromStr for RedisUrl {
-    type Err = Infallible;
-
-    fn from_str(url: &str) -> Result<Self, Infallible> {
-        Ok(Self(url.trim().to_owned()))
-    }
-}
-
-impl fmt::Display for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A URL whose form is not understood may hold a password anywhere.
-        let Some((scheme, rest)) = self.0.split_once("://") else {
-            return f.write_str("***");
-        };
-        let (rest, query) = rest
-            .split_once('?')
-            .map_or((rest, ""), |(r, _)| (r, "?***"));
-        match rest.rsplit_once('@') {
-            Some((_, place)) => write!(f, "{scheme}://***@{place}{query}"),
-            None => write!(f, "{scheme}://{rest}{query}"),
-        }
-    }
-}
-
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+pub(crate) use chat::Chat;
+use redis_url::RedisUrl;
+use settings::Acknowledge;
+pub(crate) use settings::Settings;
 
 /// The configuration in force.
 #[derive(Debug, Clone)]
@@ -181,8 +43,10 @@ pub(crate) struct Config {
     pub(crate) wait_lock: Duration,
     /// The largest message text.
     pub(crate) max_message_bytes: usize,
-    /// The log filter.
-    pub(crate) log: String,
+    /// The log filter, if one was given.
+    pub(crate) log: Option<String>,
+    /// What concerns chat platforms.
+    pub(crate) chat: Chat,
 }
 
 impl Config {
@@ -192,6 +56,7 @@ impl Config {
     /// A file that cannot be read or has an unknown key; every fault of a value, at once.
     pub(crate) fn load(settings: Settings) -> anyhow::Result<Self> {
         let file = settings.config.as_deref().map(read).transpose()?;
+        let settings = settings.with_secrets(|name| std::env::var(name).ok());
         let config = Self::merge(settings, file.unwrap_or_default());
         let faults = config.faults();
         if faults.is_empty() {
@@ -203,7 +68,8 @@ impl Config {
         )))
     }
 
-    fn merge(over: Settings, under: Settings) -> Self {
+    fn merge(mut over: Settings, mut under: Settings) -> Self {
+        let chat = Chat::merge(&mut over, &mut under);
         let span = |over: Option<Span>, under: Option<Span>| over.or(under).map(|span| span.0);
         let level = match over.level.or(under.level) {
             None | Some(Acknowledge::Journaled) => Level::Journaled,
@@ -228,12 +94,13 @@ impl Config {
                 .max_message_bytes
                 .or(under.max_message_bytes)
                 .unwrap_or(64 * 1024),
-            log: over.log.or(under.log).unwrap_or_else(|| "warn".into()),
+            log: over.log.or(under.log),
+            chat,
         }
     }
 
     fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
+        let mut faults = self.chat.faults.clone();
         if let Some((url, why)) = self
             .redis
             .as_ref()
@@ -323,14 +190,14 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named_and_no_line_of_the_file_is_quoted() {
-        let error = file("\nredsi = \"redis://:secret@h\"\n")
+        let error = file("\nredsi = \"redis://:hunter2@h\"\n")
             .unwrap_err()
             .to_string();
         assert!(
             error.contains("redsi") && error.contains("line 2"),
             "{error}"
         );
-        assert!(!error.contains("secret"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
         let error = file("ttl = \"soon\"").unwrap_err().to_string();
         assert!(error.contains("soon"), "{error}");
     }
@@ -338,11 +205,11 @@ mod tests {
     #[test]
     fn a_password_is_never_shown() {
         for url in [
-            "redis://u:secret@h:1/2",
-            "redis://:se@cret@h",
-            "secret",
-            "unix:///s?pass=secret",
-            "http://a:secret@h",
+            "redis://u:hunter2@h:1/2",
+            "redis://:hun@ter2@h",
+            "hunter2",
+            "unix:///s?pass=hunter2",
+            "http://a:hunter2@h",
         ] {
             let url = RedisUrl(url.into());
             let config = Config::merge(
@@ -353,7 +220,7 @@ mod tests {
                 Settings::default(),
             );
             let shown = format!("{url} {config:?} {:?}", config.faults());
-            assert!(!shown.contains("cret"), "{shown}");
+            assert!(!shown.contains("ter2"), "{shown}");
         }
     }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 
+mod chat;
 mod cli;
 mod config;
 mod console;
@@ -19,6 +20,7 @@ mod open;
 mod replay;
 mod signals;
 
+use chat::Platforms;
 use cli::{Cli, Command};
 use config::Config;
 use exit::Exit;
@@ -46,12 +48,13 @@ fn quiet_sled() {
 
 fn start(cli: Cli) -> anyhow::Result<Exit> {
     let config = Config::load(cli.settings)?;
-    open::log_to_stderr(&config.log)?;
+    let command = cli.command.unwrap_or(Command::Console);
+    open::log_to_stderr(config.log.as_deref().unwrap_or(command.default_log()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let ended = runtime.block_on(run(&config, cli.command.unwrap_or(Command::Console)));
+    let ended = runtime.block_on(run(&config, command));
     // A thread that still waits for the terminal's next line must not hold the process up.
     runtime.shutdown_background();
     ended
@@ -60,6 +63,9 @@ fn start(cli: Cli) -> anyhow::Result<Exit> {
 async fn run(config: &Config, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Console => console::run(config).await,
+        Command::Discord => chat::run(config, Platforms::Discord).await,
+        Command::Telegram => chat::run(config, Platforms::Telegram).await,
+        Command::Run => chat::run(config, Platforms::All).await,
         Command::Replay(args) => replay::run(config, args).await,
         Command::Export(args) => control::ask(config, &args.request()?, control::Show::Lines).await,
         Command::History(args) => control::ask(config, &args.request(), args.show()).await,

@@ -10,13 +10,29 @@ use crate::config::Config;
 use crate::exit::{Exit, Failed};
 use crate::signals::DEADLINE;
 
+/// What other crates log below a warning may hold tokens in addresses and texts in payloads.
+const QUIET: [&str; 9] = [
+    "h2=warn",
+    "hyper=warn",
+    "hyper_util=warn",
+    "reqwest=warn",
+    "rustls=warn",
+    "serenity=warn",
+    "teloxide_core=warn",
+    "tokio_tungstenite=warn",
+    "tungstenite=warn",
+];
+
 /// Sends log lines to stderr, as `filter` says.
 pub(crate) fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
+    let mut filter = EnvFilter::try_new(filter).map_err(|error| {
         Failed::usage(format!(
             "log: {error}; expected error, warn, info, debug or a filter"
         ))
     })?;
+    for directive in QUIET {
+        filter = filter.add_directive(directive.parse().context("a log directive of our own")?);
+    }
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -65,20 +81,25 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Cache> {
 
 /// Closes the cache within the deadline; `exit` stands unless something is not durable.
 pub(crate) async fn close(cache: &Cache, exit: Exit) -> anyhow::Result<Exit> {
-    let Closed { left, .. } = cache
+    let ended = cache
         .close(DEADLINE)
         .await
         .context("cannot close the cache")?;
+    Ok(closed(ended, exit))
+}
+
+/// `exit`, unless all is well but not everything is durable.
+pub(crate) fn closed(Closed { left, .. }: Closed, exit: Exit) -> Exit {
     if left == 0 {
-        return Ok(exit);
+        return exit;
     }
     tracing::warn!(
         left,
         "not durable by the deadline; safe in the journal, stored at the next start"
     );
-    Ok(if exit == Exit::Ok {
+    if exit == Exit::Ok {
         Exit::NotDurable
     } else {
         exit
-    })
+    }
 }

@@ -5,6 +5,8 @@
 mod binary;
 mod child;
 mod control;
+pub mod fake_discord;
+pub mod fake_telegram;
 pub mod faulty;
 mod log;
 mod wait;
@@ -13,6 +15,8 @@ pub mod world;
 pub use binary::scrollback_bin;
 pub use child::{Finished, Run, scrollback};
 pub use control::{ask_control, counter, serving};
+pub use fake_discord::FakeDiscord;
+pub use fake_telegram::FakeTelegram;
 pub use log::{Exported, LogLine, fixture, read_export, read_log, write_log};
 pub use wait::eventually;
 

@@ -9,6 +9,18 @@ mod console;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod discord;
+#[cfg(test)]
+mod discord_commands;
+#[cfg(test)]
+mod discord_failures;
+#[cfg(test)]
+mod discord_missed;
+#[cfg(test)]
+mod discord_secrets;
+#[cfg(test)]
+mod discord_stage;
+#[cfg(test)]
 mod erasing;
 #[cfg(test)]
 mod hazards;
@@ -21,9 +33,13 @@ mod model;
 #[cfg(test)]
 mod over_redis;
 #[cfg(test)]
+mod platforms;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod review;
+#[cfg(test)]
+mod telegram;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]

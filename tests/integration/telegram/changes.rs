@@ -1,0 +1,62 @@
+//! Edits as they reach the responder, hot and cold (P13), and once however often they are delivered (P9).
+
+use super::{Ear, World};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_is_in_the_next_context_hot_and_cold() -> anyhow::Result<()> {
+    let world = World::new()?;
+    let fake = &world.fake;
+    fake.reads_all_group_messages(true);
+    let ear = Ear::echo();
+    let ann = fake.user("Ann");
+    let cats = fake.supergroup("Cats", &[ann]);
+    let running = world.start(&ear).await?;
+    let first = fake.say(cats, ann, "my cat is Mog");
+    fake.edit(cats, first, "my cat is Tom");
+    let asked = fake.say(cats, ann, &world.calling("who?"));
+    fake.until_sent(1).await?;
+    let expected = [
+        "Ann: my cat is Tom".to_owned(),
+        format!("Ann: {}", world.calling("who?")),
+    ];
+    assert_eq!(ear.last(), expected);
+    // Twice within a second, and of a message that was answered.
+    fake.edit(cats, asked, &world.calling("who is it?"));
+    fake.edit(cats, first, "my cat is Kit");
+    fake.edit(cats, first, "my cat is Tim");
+    running.stop().await?;
+
+    let running = world.start(&ear).await?;
+    fake.say(cats, ann, &world.calling("and now?"));
+    fake.until_sent(2).await?;
+    let cold = ear.last();
+    assert_eq!(cold[0], "Ann: my cat is Tim");
+    assert_eq!(cold[1], format!("Ann: {}", world.calling("who is it?")));
+    assert_eq!(cold.len(), 4, "{cold:?}");
+    running.stop().await?;
+    assert_eq!(fake.sent().len(), 2, "an edit asks for no answer");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_and_edits_that_come_twice_change_nothing() -> anyhow::Result<()> {
+    let world = World::new()?;
+    let fake = &world.fake;
+    fake.duplicate(100, 1);
+    let ear = Ear::echo();
+    let running = world.start(&ear).await?;
+    let ann = fake.user("Ann");
+    let first = fake.say(ann, ann, "one");
+    fake.until_sent(1).await?;
+    fake.edit(ann, first, "two");
+    fake.edit(ann, first, "three");
+    fake.say(ann, ann, "/stats");
+    fake.until_sent(2).await?;
+    fake.until("all is confirmed", |fake| fake.pending().is_empty())
+        .await?;
+    let kept = running.history(world.private_key(ann)).await?;
+    assert_eq!(kept, ["Ann: three", "bot: re: one"]);
+    running.stop().await?;
+    assert_eq!((fake.sent().len(), ear.heard().len()), (2, 1));
+    Ok(())
+}
