@@ -27,14 +27,9 @@ fn build() -> anyhow::Result<PathBuf> {
     let mut command = Command::new(cargo);
     command
         .current_dir(crate::root())
-        .args([
-            "build",
-            "--quiet",
-            "-p",
-            "scrollback-bots",
-            "--bin",
-            "scrollback",
-        ])
+        // Of the whole workspace, so that the libraries are those that the tests were built with.
+        .args(["build", "--quiet", "--workspace", "--all-features"])
+        .args(["--bin", "scrollback"])
         .arg("--target-dir")
         .arg(
             profile

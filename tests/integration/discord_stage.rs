@@ -20,6 +20,8 @@ type Script = Box<dyn Fn(&Request) -> Reply + Send + Sync>;
 /// Replies by a script and keeps the contexts it was handed.
 pub(crate) struct Scripted {
     script: Script,
+    /// How long it thinks anywhere.
+    pub(crate) thinks: Mutex<Duration>,
     /// How long it thinks in a channel, by its id.
     pub(crate) slow: Mutex<Option<(u64, Duration)>>,
     contexts: Mutex<Vec<Vec<String>>>,
@@ -29,6 +31,7 @@ impl Scripted {
     pub(crate) fn new(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
             script: Box::new(script),
+            thinks: Mutex::default(),
             slow: Mutex::default(),
             contexts: Mutex::default(),
         })
@@ -54,12 +57,11 @@ impl Responder for Scripted {
     async fn respond(&self, request: Request) -> Result<Reply, RespondError> {
         let texts = request.context.messages.iter().map(|m| m.text.clone());
         self.contexts.lock().push(texts.collect());
-        let slow = *self.slow.lock();
-        if let Some((channel, time)) = slow
-            && request.session.key().channel_id() == Some(&channel.to_string())
-        {
-            tokio::time::sleep(time).await;
-        }
+        let slow = self.slow.lock().filter(|(channel, _)| {
+            request.session.key().channel_id() == Some(&channel.to_string())
+        });
+        let thinks = slow.map_or(*self.thinks.lock(), |(_, time)| time);
+        tokio::time::sleep(thinks).await;
         Ok((self.script)(&request))
     }
 }
