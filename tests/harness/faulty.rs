@@ -42,10 +42,19 @@ pub struct FaultyTier {
     appends: AtomicU64,
     lose_settle: AtomicBool,
     slow: AtomicBool,
-    hold: std::sync::Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>,
+    hold: std::sync::Mutex<Option<Hold>>,
+    hold_append: std::sync::Mutex<Option<Hold>>,
 }
 
-/// A settling that waits for the test.
+type Hold = (oneshot::Sender<()>, oneshot::Receiver<()>);
+
+fn hold() -> (Hold, Held) {
+    let (here, arrived) = oneshot::channel();
+    let (go, gone) = oneshot::channel();
+    ((here, gone), Held { arrived, go })
+}
+
+/// A settling or an append that waits for the test.
 #[derive(Debug)]
 pub struct Held {
     arrived: oneshot::Receiver<()>,
@@ -53,7 +62,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// Waits until the settling has come as far as the tier.
+    /// Waits until the call has come as far as the tier.
     ///
     /// # Panics
     /// When it is not there within 10 s.
@@ -83,6 +92,7 @@ impl FaultyTier {
             lose_settle: AtomicBool::new(false),
             slow: AtomicBool::new(false),
             hold: std::sync::Mutex::default(),
+            hold_append: std::sync::Mutex::default(),
         })
     }
 
@@ -125,10 +135,16 @@ impl FaultyTier {
 
     /// The next settling waits, not done yet, until the test lets it go.
     pub fn hold_next_settle(&self) -> Held {
-        let (here, arrived) = oneshot::channel();
-        let (go, gone) = oneshot::channel();
-        *self.hold.lock().unwrap() = Some((here, gone));
-        Held { arrived, go }
+        let (at, held) = hold();
+        *self.hold.lock().unwrap() = Some(at);
+        held
+    }
+
+    /// The next append waits, not done yet, until the test lets it go.
+    pub fn hold_next_append(&self) -> Held {
+        let (at, held) = hold();
+        *self.hold_append.lock().unwrap() = Some(at);
+        held
     }
 
     /// Takes back the faults that no append has met yet.
@@ -167,6 +183,11 @@ impl HotTier for FaultyTier {
         let fault = self.plan.lock().unwrap().pop_front();
         if fault == Some(Fault::LostRequest) {
             return Err(Error::away("faulty", "request lost by the test"));
+        }
+        let held = self.hold_append.lock().unwrap().take();
+        if let Some((here, gone)) = held {
+            let _ = here.send(());
+            let _ = gone.await;
         }
         self.pause().await;
         self.appends.fetch_add(1, SeqCst);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::fake_discord::permission;
+use harness::fake_discord::{Failure, permission};
 use harness::world::{World, until};
 use scrollback_kit::Reply;
 use serde_json::{Value, json};
@@ -126,6 +126,35 @@ async fn an_export_comes_as_a_file_that_only_the_asker_sees() {
         text.contains("\"mine\"") && !text.contains("not mine"),
         "{text}"
     );
+    bot.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_is_too_large_is_told_to_the_asker() {
+    let stage = Stage::new();
+    let bot = stage.echo().await;
+    registered(&stage).await;
+    stage.fake.say(stage.channel, stage.ann, "hello");
+    bot.holds(&stage.key(stage.channel), 1).await;
+    let too_large = || Failure::Api {
+        status: 413,
+        code: 40005,
+        message: "Request entity too large",
+    };
+    stage.fake.fail_next("PATCH /webhooks/**", 1, too_large());
+    let (text, hidden) = used(&stage, stage.channel, "export", json!({})).await;
+    assert!(text.contains("too large") && hidden, "{text}");
+    let private = stage.fake.dm(stage.ann);
+    let post = format!("POST /channels/{private}/messages");
+    stage.fake.fail_next(&post, 1, too_large());
+    let typed = format!("{} /export", stage.me());
+    stage.fake.say(stage.channel, stage.ann, &typed);
+    let told = stage.said(private, 1).await;
+    assert!(told[0].contains("too large"), "{told:?}");
+    let path = format!("/channels/{}/messages", stage.channel);
+    let in_public =
+        |call: &&harness::fake_discord::Call| call.method == "POST" && call.path == path;
+    assert_eq!(stage.fake.calls().iter().filter(in_public).count(), 0);
     bot.close().await;
 }
 

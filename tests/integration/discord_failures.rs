@@ -182,6 +182,21 @@ async fn without_the_message_content_intent_it_reads_what_is_for_it() {
     fake.say(channel, stage.ann, "not for it");
     fake.say(channel, stage.ann, &format!("{} hello", stage.me()));
     assert_eq!(stage.said(channel, 1).await, ["re: @Scrollback hello"]);
+    // What comes empty takes no room in the context.
+    let wanted = ["@Scrollback hello", "re: @Scrollback hello"];
+    bot.reads(&stage.key(channel), &wanted).await;
+    bot.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_bot_may_not_read_back_it_answers_without_a_reference() {
+    let stage = Stage::new();
+    let (fake, channel) = (&stage.fake, stage.channel);
+    let bot = stage.echo().await;
+    fake.deny(channel, permission::READ_MESSAGE_HISTORY);
+    fake.say(channel, stage.ann, &format!("{} hello", stage.me()));
+    assert_eq!(stage.said(channel, 1).await, ["re: @Scrollback hello"]);
+    assert_eq!(fake.sent_in(channel)[0].reference, None);
     bot.close().await;
 }
 

@@ -8,7 +8,7 @@ use scrollback::Role;
 use scrollback_kit::Reply;
 use serde_json::json;
 
-use crate::discord_stage::{Running, Scripted, Stage, quick, texts};
+use crate::discord_stage::{Running, Scripted, Stage, quick, scoped, texts};
 
 /// Says `m0`, `m1` … in a channel.
 fn chat(stage: &Stage, channel: u64, numbers: std::ops::Range<usize>) -> Vec<u64> {
@@ -125,6 +125,24 @@ async fn edits_and_deletions_that_were_missed_are_caught_up_also_where_nothing_n
         .await;
     assert_eq!(bot.cache().stats().appended, before + 1);
     bot.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_and_its_thread_do_not_miss_each_others_messages_in_one_session() {
+    let stage = Stage::new();
+    let (fake, channel, ann) = (&stage.fake, stage.channel, stage.ann);
+    let thread = fake.thread(channel, ann, "cats", None);
+    let key = scrollback::SessionKey::new("discord", fake.bot_id()).user(ann);
+    for round in 1..=2 {
+        let config = scoped(scrollback::Scope::User);
+        let cache = stage.cache().await;
+        let bot = stage.run_on(cache, Scripted::echo(), config).await;
+        // In the second round both places are compared before these are taken in.
+        fake.say(channel, ann, &format!("in the channel {round}"));
+        fake.say(thread, ann, &format!("in the thread {round}"));
+        bot.holds(&key, 2 * round).await;
+        bot.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

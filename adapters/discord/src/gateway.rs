@@ -116,7 +116,7 @@ impl Gate {
         Self {
             at_once,
             next: Mutex::new((0..at_once).map(|_| now).collect()),
-            starts: Mutex::new((left.max(1), now + more_in)),
+            starts: Mutex::new((left, now + more_in)),
         }
     }
 
@@ -152,8 +152,14 @@ impl Gate {
             "too many Discord sessions were started; the next one waits until Discord allows it"
         );
         // A day's worth: Discord would reset the token of a bot that starts more.
-        *starts = (1000, more_at + Duration::from_secs(24 * 60 * 60));
+        *starts = (999, more_at + Duration::from_secs(24 * 60 * 60));
         more_at
+    }
+
+    /// A start that was counted was not made: Discord was not reached.
+    fn give_back(&self) {
+        let mut starts = self.starts.lock();
+        starts.0 = starts.0.saturating_add(1);
     }
 }
 
@@ -217,5 +223,19 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 0);
         gate.pass(0).await;
         assert_eq!(start.elapsed().as_secs(), 3600);
+        let none_left = Gate::new(&plan(1, 0));
+        none_left.pass(0).await;
+        assert_eq!(start.elapsed().as_secs(), 2 * 3600);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_uses_up_no_sessions() {
+        let start = Instant::now();
+        let gate = Gate::new(&plan(1, 1));
+        for _ in 0..20 {
+            gate.pass(0).await;
+            gate.give_back();
+        }
+        assert_eq!(start.elapsed().as_secs(), 19 * 5);
     }
 }

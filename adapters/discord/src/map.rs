@@ -21,7 +21,8 @@ pub(crate) enum Kind {
     Talk,
     /// The bot's own words.
     Own,
-    /// A notice of Discord's, or what a command showed.
+    /// A notice of Discord's, what a command showed, or a message in which there is nothing for the bot: without
+    /// the Message Content Intent those that are not for it come empty.
     Notice,
 }
 
@@ -29,9 +30,13 @@ pub(crate) enum Kind {
 pub(crate) fn kind(said: &Said, me: &Me) -> Kind {
     match said.kind {
         MessageType::Regular | MessageType::InlineReply if said.author.id == me.id => Kind::Own,
-        MessageType::Regular | MessageType::InlineReply => Kind::Talk,
+        MessageType::Regular | MessageType::InlineReply if !is_empty(said) => Kind::Talk,
         _ => Kind::Notice,
     }
+}
+
+fn is_empty(said: &Said) -> bool {
+    said.content.is_empty() && said.attachments.is_empty() && said.sticker_items.is_empty()
 }
 
 /// Where something came from; `user` is empty where Discord does not tell.

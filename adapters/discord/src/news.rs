@@ -203,6 +203,8 @@ pub(crate) fn read(kind: &str, data: Value) -> Option<News> {
             Interaction::Command(command) => Some(News::Used(Box::new(command))),
             _ => None,
         }),
+        // One that is away holds nothing: to begin with it would be to begin at the guild's first day.
+        "GUILD_CREATE" if is_away(&data) => guild_gone(&data),
         "GUILD_CREATE" => parsed(data, |guild: Guild| Some(News::Guild(Box::new(guild)))),
         "GUILD_DELETE" => guild_gone(&data),
         "CHANNEL_CREATE" | "CHANNEL_UPDATE" | "THREAD_CREATE" | "THREAD_UPDATE" => {
@@ -289,8 +291,12 @@ fn plain(data: &Value) -> Value {
 fn guild_gone(data: &Value) -> Option<News> {
     Some(News::GuildGone {
         id: field(data, "id")?,
-        away: data.get("unavailable") == Some(&Value::Bool(true)),
+        away: is_away(data),
     })
+}
+
+fn is_away(guild: &Value) -> bool {
+    guild.get("unavailable") == Some(&Value::Bool(true))
 }
 
 fn role(data: &Value) -> Option<News> {

@@ -22,6 +22,9 @@ use nonce::{Way, nonce};
 /// Discord counts code points: <https://github.com/discord/discord-api-docs/issues/1315>.
 const LIMIT: Limit = Limit::new(2000, Unit::Chars);
 
+/// Discord's refusal of a reply where the bot may not read what was said before; without a reference it is taken.
+const NO_REPLY: u64 = 160_002;
+
 /// Said in the channel when the answer was for the asker's eyes and cannot be sent to them.
 const CLOSED: &str = "I cannot send you a private message: yours are closed to me. Type / and choose my \
     command from Discord's list instead; then only you see the answer.";
@@ -95,7 +98,12 @@ impl ChannelOutbox {
         file: Option<File<'_>>,
     ) -> Result<Posted, Failure> {
         self.rest.closed.check(place)?;
-        let posted = self.rest.create_message(channel, body, file).await;
+        let mut posted = self.rest.create_message(channel, body, file).await;
+        if posted.as_ref().is_err_and(|f| f.code() == Some(NO_REPLY)) {
+            let mut body = body.clone();
+            body.as_object_mut().map(|b| b.remove("message_reference"));
+            posted = self.rest.create_message(channel, &body, file).await;
+        }
         posted.inspect_err(|failure| self.rest.closed.note(place, *failure))
     }
 
@@ -129,7 +137,7 @@ impl ChannelOutbox {
             Ok(posted) => return Ok(posted),
             Err(failure) => failure,
         };
-        if !failure.passes() {
+        if !failure.passes() && !failure.is_size() {
             self.rest.closed.note(self.user, failure);
             let told = self.body(CLOSED, Way::Notice, 0);
             self.post(self.channel, self.channel, &told, None)

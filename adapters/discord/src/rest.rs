@@ -14,6 +14,8 @@ use serde_json::Value;
 use serenity::http::{HttpError, Ratelimiter, Request};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::dispatcher::{Dispatch, with_default};
+use tracing::instrument::WithSubscriber as _;
 
 use crate::config::DiscordConfig;
 
@@ -105,8 +107,12 @@ impl Rest {
         self.pauses.pass(bucket, until).await?;
         let called = async {
             let response = match &self.limiter {
-                // Its own waits count too: it cannot be told how long it may.
-                Some(limiter) => limiter.perform(request).await?,
+                // Its own waits count too: it cannot be told how long it may. Its spans describe the whole
+                // request, texts and interactions' tokens included, so nobody hears them.
+                Some(limiter) => {
+                    let performed = limiter.perform(request);
+                    performed.with_subscriber(Dispatch::none()).await?
+                }
                 None => timeout(ANSWER, self.direct(request))
                     .await
                     .map_err(|_| Failure::Late)??,
@@ -120,7 +126,12 @@ impl Rest {
 
     async fn direct(&self, request: Request<'_>) -> Result<reqwest::Response, Failure> {
         let token = self.token.expose();
-        let built = request.build(&self.client, token, self.server.as_deref())?;
+        let server = self.server.as_deref();
+        // Its span describes the whole request too.
+        let built = with_default(&Dispatch::none(), || {
+            let built = request.build(&self.client, token, server);
+            built.map_err(Failure::from)
+        })?;
         Ok(built.send().await?)
     }
 
@@ -190,5 +201,83 @@ impl From<serenity::Error> for Failure {
             serenity::Error::Http(HttpError::Request(error)) => error.into(),
             _ => Self::Broken,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::Arc;
+
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A client of the real Discord's URL that cannot leave this machine.
+    fn client_at_home() -> Rest {
+        let mut rest = Rest::new(&DiscordConfig::new("canary.token")).unwrap();
+        let nowhere = ([127, 0, 0, 1], 443).into();
+        rest.client = reqwest::Client::builder()
+            .resolve("discord.com", nowhere)
+            .build()
+            .unwrap();
+        rest.limiter = Some(Ratelimiter::new(rest.client.clone(), rest.token.expose()));
+        rest
+    }
+
+    #[tokio::test]
+    async fn a_call_of_the_real_discord_logs_neither_texts_nor_tokens() {
+        let (log, rest) = (Log::default(), client_at_home());
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
+            .with_writer(move || writer.clone())
+            .finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        let body = json!({"content": "canary"});
+        let said = rest.create_message(7, &body, None).await;
+        let acknowledged = rest.acknowledge(8, "canary", &body).await;
+        tracing::info!("the end");
+        drop(guard);
+        assert!(said.is_err() && acknowledged.is_err());
+        let text = String::from_utf8_lossy(&log.0.lock()).into_owned();
+        let bytes = format!("{:?}", b"canary");
+        assert!(text.contains("the end"), "nothing was logged");
+        assert!(!text.contains("canary"), "{text}");
+        assert!(!text.contains(bytes.trim_matches(['[', ']'])), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_secure_server_is_greeted_in_tls_and_one_that_is_none_is_a_failure() {
+        let server = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("https://{}", server.local_addr().unwrap());
+        let rest = Rest::new(&DiscordConfig::new("a").api_url(url)).unwrap();
+        let answer = async {
+            let (mut socket, _) = server.accept().await.unwrap();
+            let mut greeting = [0; 2];
+            socket.read_exact(&mut greeting).await.unwrap();
+            socket.write_all(b"no TLS here\r\n").await.unwrap();
+            greeting
+        };
+        let (called, greeting) = tokio::join!(rest.gateway_bot(), answer);
+        assert_eq!(greeting, [0x16, 3]);
+        assert_eq!(called.unwrap_err(), Failure::Unreachable);
     }
 }

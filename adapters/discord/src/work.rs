@@ -193,6 +193,12 @@ impl Site {
     /// Takes in what somebody said, and has it answered.
     pub(crate) async fn said(&self, said: &Message) -> Result<(), Closed> {
         let shared = &self.shared;
+        if self.at.guild.is_none() {
+            // Who writes in private may have opened their private chats just now.
+            let person = said.author.id.get();
+            shared.rest.closed.open(person);
+            shared.rest.closed.open(self.at.itself());
+        }
         let mut incoming = map::incoming(said, self.at, &self.me, &shared.directory);
         if asks_to_delete(&incoming) {
             incoming.moderator = self.may_moderate(said).await;

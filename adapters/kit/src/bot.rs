@@ -22,8 +22,10 @@ use crate::responder::{Request, Responder};
 
 mod answer;
 mod changes;
+mod standing;
 
 use answer::{ask, say};
+use standing::standing;
 
 /// How a [`Bot`] behaves.
 #[derive(Debug, Clone)]
@@ -410,28 +412,43 @@ impl Core {
                     told.whole().map(drop)
                 }
             },
-            Next::Respond(turn) => {
-                let request = Request {
-                    session: accepted.session.clone(),
-                    context: turn.context().clone(),
-                    message: Arc::clone(&accepted.message),
-                    seq: turn.receipt().seq,
-                    private: accepted.private,
-                };
-                let respond = self.responder.respond(request);
-                let reply = ask(respond, outbox, self.config.deadline, &key).await;
-                let said = say(reply, outbox, self.config.pace, &key).await;
-                let mut sent = said.sent;
-                for id in sent.iter_mut().filter_map(|s| s.id.as_mut()) {
-                    *id = self.config.scopes.id(&accepted.origin, id);
-                }
-                keep(&accepted.session, &accepted.message, sent).await;
-                said.failed.map_or(Ok(()), Err)
-            }
+            Next::Respond(turn) => self.respond(&accepted, turn, outbox).await,
         };
         if let Err(error) = sent {
             tracing::warn!(session = %key, %error, "an answer was not sent");
         }
+    }
+
+    /// Answers a message, if it still stands, and keeps the answer.
+    async fn respond(
+        &self,
+        accepted: &Accepted,
+        turn: &Turn,
+        outbox: &dyn Outbox,
+    ) -> Result<(), SendError> {
+        let (session, question) = (&accepted.session, &accepted.message);
+        let key = session.key();
+        let Some(context) = standing(session, question, turn.context()).await else {
+            tracing::info!(session = %key, "a message was erased before it was answered");
+            return Ok(());
+        };
+        let last = context.messages.last().filter(|m| m.id == question.id);
+        let request = Request {
+            session: session.clone(),
+            message: Arc::clone(last.unwrap_or(question)),
+            context,
+            seq: turn.receipt().seq,
+            private: accepted.private,
+        };
+        let respond = self.responder.respond(request);
+        let reply = ask(respond, outbox, self.config.deadline, key).await;
+        let said = say(reply, outbox, self.config.pace, key).await;
+        let mut sent = said.sent;
+        for id in sent.iter_mut().filter_map(|s| s.id.as_mut()) {
+            *id = self.config.scopes.id(&accepted.origin, id);
+        }
+        keep(session, question, sent).await;
+        said.failed.map_or(Ok(()), Err)
     }
 }
 
@@ -440,9 +457,12 @@ async fn tell(answer: &Answer, outbox: &dyn Outbox) -> Result<(), SendError> {
     match &answer.content {
         Content::Text(text) => deliver(outbox, text, audience).await.whole().map(drop),
         Content::File { name, bytes } => {
-            persist(|| outbox.send_file(name, bytes.clone(), audience))
-                .await
-                .map(drop)
+            let sent = persist(|| outbox.send_file(name, bytes.clone(), audience)).await;
+            if matches!(sent, Err(SendError::Refused(_))) {
+                // A text may go where a file does not. Why it went no further is told by the first error.
+                let _ = deliver(outbox, answer::NO_FILE, audience).await;
+            }
+            sent.map(drop)
         }
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Backoff {
     what: &'static str,
     wait: Duration,
     since: Option<Instant>,
+    /// Since when nothing but conflicts came.
+    contested: Option<Instant>,
 }
 
 impl Backoff {
@@ -25,6 +27,7 @@ impl Backoff {
             what,
             wait: FIRST,
             since: None,
+            contested: None,
         }
     }
 
@@ -35,6 +38,10 @@ impl Backoff {
             let what = self.what;
             tracing::warn!(what, %error, "Telegram does not answer as it should; trying again");
         }
+        self.contested = match error {
+            CallError::Conflict { .. } => self.contested.or_else(|| Some(Instant::now())),
+            _ => None,
+        };
         let wait = self.wait;
         self.wait = wait.saturating_mul(2).min(LONGEST);
         match error {
@@ -46,15 +53,18 @@ impl Backoff {
     /// Notes a success.
     pub(crate) fn over(&mut self) {
         self.wait = FIRST;
+        self.contested = None;
         if let Some(since) = self.since.take() {
             let (what, after) = (self.what, since.elapsed());
             tracing::info!(what, ?after, "Telegram answers again");
         }
     }
 
-    /// How long the outage lasts; zero when there is none.
-    pub(crate) fn lasts(&self) -> Duration {
-        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    /// For how long somebody else has been taking the updates; an outage before that does not count, since
+    /// the bot's own last call may linger at the server when it is over.
+    pub(crate) fn contested(&self) -> Duration {
+        self.contested
+            .map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
@@ -68,10 +78,23 @@ mod tests {
         let error = CallError::Server { status: 502 };
         let waits: Vec<u64> = (0..7).map(|_| backoff.failed(&error).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
-        tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(backoff.lasts(), Duration::from_secs(5));
         backoff.over();
         assert_eq!(backoff.failed(&error), FIRST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_conflict_counts_from_its_beginning_and_not_from_that_of_an_outage_before_it() {
+        let mut backoff = Backoff::new("a test");
+        backoff.failed(&CallError::Server { status: 502 });
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        let conflict = CallError::Conflict { webhook: false };
+        assert_eq!(backoff.contested(), Duration::ZERO);
+        backoff.failed(&conflict);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        backoff.failed(&conflict);
+        assert_eq!(backoff.contested(), Duration::from_secs(5));
+        backoff.over();
+        assert_eq!(backoff.contested(), Duration::ZERO);
     }
 
     #[test]

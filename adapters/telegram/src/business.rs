@@ -4,15 +4,18 @@
 //! answered through it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use teloxide::payloads::GetBusinessConnection;
-use teloxide::types::{BusinessConnection, BusinessConnectionId};
+use serde_json::json;
+use teloxide::types::BusinessConnection;
 
 use crate::api::{Api, CallError};
 
 /// Connections remembered; beyond it all are asked for again.
 const MOST: usize = 10_000;
+/// How long it may take to ask for one; meanwhile the updates of other chats wait.
+const LOOK_UP: Duration = Duration::from_secs(5);
 
 /// Which connections the bot may answer through, by their ids.
 #[derive(Debug, Default)]
@@ -22,7 +25,7 @@ impl Connections {
     /// Notes what an update tells of a connection.
     pub(crate) fn note(&self, id: &str, may_reply: bool) {
         let mut known = self.0.lock();
-        if known.len() >= MOST {
+        if known.len() >= MOST && !known.contains_key(id) {
             known.clear();
         }
         known.insert(id.to_owned(), may_reply);
@@ -34,8 +37,9 @@ impl Connections {
         if let Some(may_reply) = known {
             return may_reply;
         }
-        let ask = GetBusinessConnection::new(BusinessConnectionId(id.to_owned()));
-        match api.send::<_, BusinessConnection>(&ask).await {
+        let ask = json!({ "business_connection_id": id });
+        let asked = api.call::<BusinessConnection>("GetBusinessConnection", &ask, LOOK_UP);
+        match asked.await {
             Ok(connection) => {
                 let may_reply = may_reply(&connection);
                 self.note(id, may_reply);

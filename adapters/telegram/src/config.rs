@@ -13,7 +13,7 @@ use crate::error::Error;
 /// The server of Telegram itself.
 const API_URL: &str = "https://api.telegram.org";
 /// Where a webhook listens unless told: a proxy in front keeps the certificate.
-const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
 /// The longest secret that Telegram takes.
 const LONGEST_SECRET: usize = 256;
 
@@ -110,7 +110,7 @@ impl fmt::Debug for Webhook {
 }
 
 impl Webhook {
-    /// A webhook at a public address, listening on `127.0.0.1:8080`, with a random secret.
+    /// A webhook at a public address, listening on `127.0.0.1:8443`, with a random secret.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),

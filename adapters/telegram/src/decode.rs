@@ -4,8 +4,8 @@
 //! alone.
 
 use serde::Deserialize;
-use serde_json::Value;
-use teloxide::types::{Update, UpdateKind};
+use serde_json::{Map, Value};
+use teloxide::types::{MessageEntity, MessageKind, Update, UpdateKind};
 
 use crate::chats::Room;
 use crate::event::{self, Event, Kind, Me, Place};
@@ -50,10 +50,90 @@ fn event(raw: &Value, me: &Me) -> Option<Event> {
     if let Some(change) = raw.get("my_chat_member") {
         return Some(Change::deserialize(change).ok()?.event());
     }
+    let whole = update(raw);
+    let read = if whole.as_ref().is_none_or(says_nothing) {
+        essential(raw).and_then(|raw| update(&raw)).or(whole)
+    } else {
+        whole
+    };
+    Some(event::read(&read?, me))
+}
+
+fn update(raw: &Value) -> Option<Update> {
     // By way of a text: teloxide's decoder finds the kind only in borrowed keys.
     let update: Update = serde_json::from_str(&raw.to_string()).ok()?;
-    let readable = !matches!(update.kind, UpdateKind::Error(_));
-    readable.then(|| event::read(&update, me))
+    (!matches!(update.kind, UpdateKind::Error(_))).then_some(update)
+}
+
+/// True for a message of no kind, which is what teloxide makes of one with anything in it that it cannot read.
+fn says_nothing(update: &Update) -> bool {
+    let (UpdateKind::Message(m)
+    | UpdateKind::EditedMessage(m)
+    | UpdateKind::ChannelPost(m)
+    | UpdateKind::EditedChannelPost(m)
+    | UpdateKind::BusinessMessage(m)
+    | UpdateKind::EditedBusinessMessage(m)) = &update.kind
+    else {
+        return false;
+    };
+    matches!(m.kind, MessageKind::Empty {})
+}
+
+/// The updates that bring a message.
+const MESSAGES: [&str; 6] = [
+    "message",
+    "edited_message",
+    "channel_post",
+    "edited_channel_post",
+    "business_message",
+    "edited_business_message",
+];
+
+/// Who said something, when, where and to whom.
+const HEAD: [&str; 12] = [
+    "message_id",
+    "date",
+    "edit_date",
+    "chat",
+    "from",
+    "sender_chat",
+    "sender_business_bot",
+    "business_connection_id",
+    "message_thread_id",
+    "is_topic_message",
+    "is_automatic_forward",
+    "media_group_id",
+];
+
+/// An update's words alone: one kind of formatting or attachment that is newer than teloxide hides the
+/// whole message from it, whose text is there all the same.
+fn essential(raw: &Value) -> Option<Value> {
+    let brought = MESSAGES
+        .iter()
+        .find_map(|kind| Some((kind, raw.get(kind)?)));
+    let (kind, message) = brought?;
+    let words = [("text", "entities"), ("caption", "caption_entities")];
+    let (text, marks) = words
+        .iter()
+        .find_map(|(text, marks)| Some((message.get(text)?, message.get(marks))))?;
+    let marks = marks.and_then(Value::as_array).into_iter().flatten();
+    let known = marks.filter(|mark| MessageEntity::deserialize(*mark).is_ok());
+    let mut said = head(message);
+    said.insert("text".into(), text.clone());
+    said.insert("entities".into(), known.cloned().collect());
+    if let Some(original) = message.get("reply_to_message") {
+        said.insert("reply_to_message".into(), head(original).into());
+    }
+    let id = ("update_id".to_owned(), raw.get("update_id")?.clone());
+    Some(Map::from_iter([id, ((*kind).to_owned(), said.into())]).into())
+}
+
+fn head(message: &Value) -> Map<String, Value> {
+    let fields = message.as_object().into_iter().flatten();
+    fields
+        .filter(|(name, _)| HEAD.contains(&name.as_str()))
+        .map(|(name, field)| (name.clone(), field.clone()))
+        .collect()
 }
 
 #[derive(Deserialize)]
@@ -260,6 +340,46 @@ mod tests {
         assert!(!moderates(
             json!({ "status": "member", "can_delete_messages": true })
         ));
+    }
+
+    #[test]
+    fn what_teloxide_does_not_know_yet_costs_no_words() {
+        let mention = json!({ "type": "mention", "offset": 0, "length": 10 });
+        let new = json!({ "type": "brand_new", "offset": 11, "length": 2 });
+        let message = |mut body: Value| {
+            let head = json!({
+                "message_id": 3, "date": 1_700_000_000, "chat": { "id": -5, "type": "group", "title": "Cats" },
+                "from": { "id": 1, "is_bot": false, "first_name": "Ann" },
+            });
+            let fields = body.as_object_mut().unwrap();
+            fields.extend(head.as_object().unwrap().clone());
+            body
+        };
+        for body in [
+            json!({ "text": "@ScrollBot hi", "entities": [mention, new] }),
+            json!({ "caption": "@ScrollBot hi", "caption_entities": [mention, new], "photo": [{ "file": 5 }] }),
+            json!({ "text": "@ScrollBot hi", "entities": [mention], "reply_to_message": message(
+                json!({ "text": "hi", "entities": [new] }),
+            ) }),
+        ] {
+            let raw = json!({ "update_id": 5, "message": message(body) });
+            match read(&raw.to_string(), &me()).unwrap().event {
+                Event::Said(said) => {
+                    assert_eq!(said.message.text, "@ScrollBot hi", "{raw}");
+                    assert!(said.addressed, "{raw}");
+                    assert_eq!(
+                        said.reply_to.is_some(),
+                        raw.to_string().contains("reply_to")
+                    );
+                }
+                other => panic!("{raw}: {other:?}"),
+            }
+        }
+        let edited =
+            message(json!({ "text": "hi", "entities": [new], "edit_date": 1_700_000_001 }));
+        let raw = json!({ "update_id": 5, "edited_message": edited });
+        let read = read(&raw.to_string(), &me()).unwrap();
+        assert!(matches!(read.event, Event::Edited(_)), "{:?}", read.event);
     }
 
     #[test]

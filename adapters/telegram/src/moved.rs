@@ -13,6 +13,10 @@ use scrollback::{Cache, Message, Session, SessionKey};
 /// Where the notes are kept: one session a bot.
 const PLATFORM: &str = "telegram-moved";
 
+/// The time of a note, in the year 9999: no retention erases it, since without it a group's session would
+/// be another after the next start.
+const FOR_EVER: u64 = 253_402_300_799_000;
+
 /// Which chat was which before.
 #[derive(Debug)]
 pub(crate) struct Moved {
@@ -63,7 +67,7 @@ impl Moved {
         if new == old || self.first(new) != new {
             return Ok(());
         }
-        let note = Message::system(old.to_string()).id(new);
+        let note = Message::system(old.to_string()).id(new).at_ms(FOR_EVER);
         self.notes.append(note).await?;
         self.known.write().add(new, old);
         tracing::info!(old, new, "a group became a supergroup; its session goes on");
@@ -125,7 +129,9 @@ mod tests {
             }
             assert_eq!((moved.first(-1002), moved.current(-5)), (-5, -1002));
             assert_eq!((moved.first(-5), moved.current(-1002)), (-5, -1002));
-            assert_eq!(moved.notes.export().await.unwrap().len(), 1);
+            let notes = moved.notes.export().await.unwrap();
+            assert_eq!(notes.len(), 1);
+            assert_eq!(notes[0].1.at_ms, FOR_EVER, "retention spares it");
             cache.close(Duration::from_secs(5)).await.unwrap();
         }
     }

@@ -1,7 +1,8 @@
 //! The way back to one message's place: texts, edits, files, "typing".
 //!
 //! Invariants: nothing is sent twice because an answer was lost (`sendMessage` cannot be repeated safely,
-//! so a call whose effect is unknown is given up); what is for the asker alone never reaches a group.
+//! so a call whose effect is unknown is given up); what is for the asker alone reaches neither a group
+//! nor a business account's chat, whose owner reads along.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub(crate) struct Reply {
     /// The person, to whom a private answer goes.
     asker: Option<u64>,
     group: bool,
+    /// True in the asker's own chat with the bot, which nobody else reads.
+    private: bool,
 }
 
 /// Where a message goes.
@@ -72,12 +75,13 @@ impl Reply {
             },
             asker: said.asker,
             group,
+            private: said.place.kind == Kind::Private,
         }
     }
 
     /// The asker's own chat with the bot; `None` when the place is one already.
     fn aside(&self, audience: Audience) -> Option<Target> {
-        (self.group && audience == Audience::Asker).then(|| Target {
+        (!self.private && audience == Audience::Asker).then(|| Target {
             room: Room {
                 // Nobody has the chat 0: an account that hides behind a chat cannot be written to.
                 chat: self

@@ -120,7 +120,7 @@ async fn fetch(
             Err(CallError::Unauthorized) => return Err(Error::Unauthorized),
             Err(error) => error,
         };
-        if matches!(error, CallError::Conflict { .. }) && backoff.lasts() > CONFLICT {
+        if matches!(error, CallError::Conflict { .. }) && backoff.contested() > CONFLICT {
             return Err(Error::Conflict);
         }
         sleep(backoff.failed(&error)).await;

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use reqwest::Url;
 use scrollback_kit::Secret;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify};
-use tokio::time::sleep;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use crate::api::{CallError, Done};
 use crate::backoff::Backoff;
@@ -31,6 +33,8 @@ mod serve;
 
 /// The deadline of the calls that set the webhook.
 const SETTING: Duration = Duration::from_secs(20);
+/// How long calls in hand may take at the end.
+const IN_HAND: Duration = Duration::from_secs(5);
 
 /// What the server knows.
 #[derive(Debug)]
@@ -38,8 +42,9 @@ struct Door {
     intake: Arc<Intake>,
     path: String,
     secret: Secret,
-    /// Held while an update is taken in, so that they are in the order in which they came.
-    turn: Mutex<()>,
+    /// Held while an update is taken in, so that they are in the order in which they came; owns the task
+    /// that does it, which goes on when the caller hangs up.
+    turn: Mutex<JoinSet<StatusCode>>,
     /// True once a stranger was told of: they may be many.
     warned: AtomicBool,
     /// Told when the cache is closed.
@@ -70,7 +75,7 @@ where
         intake,
         path: path(&hook.url),
         secret: secret.clone(),
-        turn: Mutex::new(()),
+        turn: Mutex::default(),
         warned: AtomicBool::new(false),
         closed: Notify::new(),
     });
@@ -82,7 +87,13 @@ where
             error = set(&hub, hook, &secret) => Err(error),
         }
     };
-    Box::pin(serve::run(listener, Arc::clone(&door), until)).await
+    let ended = Box::pin(serve::run(listener, Arc::clone(&door), until)).await;
+    let mut left = door.turn.lock().await;
+    let finished = timeout(IN_HAND, async { while left.join_next().await.is_some() {} });
+    if finished.await.is_err() {
+        left.shutdown().await;
+    }
+    ended
 }
 
 /// Sets the webhook, then waits for what only an operator can mend.
@@ -118,8 +129,8 @@ fn path(url: &str) -> String {
     Url::parse(url).map_or_else(|_| "/".into(), |url| url.path().to_owned())
 }
 
-/// 256 bits that nobody can guess, from the operating system's randomness by way of the standard
-/// library's keyed hasher.
+/// 64 characters that nobody can guess: at least 128 bits of the operating system's randomness, by way of
+/// the standard library's keyed hasher.
 fn random_secret() -> Secret {
     use std::hash::{BuildHasher, RandomState};
     let words = (0..4u64).map(|n| format!("{:016x}", RandomState::new().hash_one(n)));

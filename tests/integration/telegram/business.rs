@@ -3,6 +3,7 @@
 
 use scrollback::Scope;
 use scrollback_kit::BotConfig;
+use serde_json::Value;
 
 use super::{Ear, World, quick};
 
@@ -40,6 +41,41 @@ async fn customers_are_answered_and_the_owner_is_overheard() -> anyhow::Result<(
     fake.until_sent(3).await?;
     running.stop().await?;
     assert_eq!(fake.sent().len(), 3);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_customer_said_elsewhere_is_not_shown_to_the_owner() -> anyhow::Result<()> {
+    let world = World::new()?;
+    let fake = &world.fake;
+    let running = world.start(&Ear::echo()).await?;
+    let (olga, bo) = (fake.user("Olga"), fake.user("Bo"));
+    let shop = fake.business_connection(olga);
+    fake.say(bo, bo, "between you and me");
+    fake.until_sent(1).await?;
+    fake.business_message(&shop, bo, "/export");
+    fake.until("the export is sent", |fake| !fake.documents().is_empty())
+        .await?;
+    let to = fake.calls_of("SendDocument")[0].body.clone();
+    assert_eq!(
+        (fake.documents()[0].chat, &to["business_connection_id"]),
+        (bo, &Value::Null)
+    );
+    running.stop().await?;
+
+    let world = World::new()?;
+    let fake = &world.fake;
+    let running = world.start(&Ear::echo()).await?;
+    let (olga, cy) = (fake.user("Olga"), fake.user("Cy"));
+    let shop = fake.business_connection(olga);
+    fake.business_message(&shop, cy, "hello");
+    fake.until_sent(1).await?;
+    fake.business_message(&shop, cy, "/export");
+    let told = fake.until_sent(2).await?;
+    assert_eq!(told[1].business_connection.as_ref(), Some(&shop));
+    assert!(told[1].text.contains("open a chat with me"), "{told:?}");
+    running.stop().await?;
+    assert!(fake.documents().is_empty());
     Ok(())
 }
 

@@ -1,4 +1,11 @@
-//! Edits as they reach the responder, hot and cold (P13), and once however often they are delivered (P9).
+//! Edits as they reach the responder, hot and cold (P13), and once however often they are delivered (P9); what
+//! is erased while it waits for its answer (P14).
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use scrollback_kit::Reply;
+use tokio::sync::Notify;
 
 use super::{Ear, World};
 
@@ -58,5 +65,47 @@ async fn messages_and_edits_that_come_twice_change_nothing() -> anyhow::Result<(
     assert_eq!(kept, ["Ann: three", "bot: re: one"]);
     running.stop().await?;
     assert_eq!((fake.sent().len(), ear.heard().len()), (2, 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_while_it_waited_is_not_answered() -> anyhow::Result<()> {
+    let world = World::new()?;
+    let fake = &world.fake;
+    let go = Arc::new(Notify::new());
+    let gate = Arc::clone(&go);
+    let ear = Ear::with(move |heard| {
+        let gate = Arc::clone(&gate);
+        async move {
+            if heard.text.ends_with("slow") {
+                gate.notified().await;
+            }
+            Ok(Reply::Text(format!("re: {}", heard.text)))
+        }
+        .boxed()
+    });
+    let running = world.start(&ear).await?;
+    let (ann, bo) = (fake.user("Ann"), fake.user("Bo"));
+    let cats = fake.supergroup("Cats", &[ann, bo]);
+    fake.say(cats, bo, &world.calling("slow"));
+    fake.say(cats, ann, &world.calling("my secret"));
+    fake.say(cats, bo, &world.calling("and the weather?"));
+    fake.say(fake.private(ann), ann, "/forget yes");
+    fake.until_sent(1).await?;
+    assert_eq!(ear.heard().len(), 1, "the first is being answered");
+    go.notify_one();
+    fake.until("the last is answered", |fake| {
+        let sent = fake.sent_in(cats);
+        sent.last()
+            .is_some_and(|one| one.text.ends_with("weather?"))
+    })
+    .await?;
+    for heard in ear.heard() {
+        assert!(!heard.context.concat().contains("secret"), "{heard:?}");
+    }
+    running.kept(world.group_key(cats), 2).await?;
+    let kept = running.history(world.group_key(cats)).await?;
+    assert!(!kept.concat().contains("secret"), "{kept:?}");
+    running.stop().await?;
     Ok(())
 }

@@ -174,6 +174,25 @@ async fn a_broken_update_costs_itself_and_nothing_else() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_something_new_in_it_is_answered() -> anyhow::Result<()> {
+    let world = World::new()?;
+    let fake = &world.fake;
+    let ear = Ear::echo();
+    let running = world.start(&ear).await?;
+    let ann = fake.private(fake.user("Ann"));
+    fake.send_raw_update(json!({ "message": {
+        "message_id": 1, "date": jiff::Timestamp::now().as_second(), "text": "tomorrow at five",
+        "entities": [{ "type": "brand_new", "offset": 0, "length": 8 }],
+        "chat": { "id": ann, "type": "private", "first_name": "Ann" },
+        "from": { "id": ann, "is_bot": false, "first_name": "Ann" },
+    }}));
+    let sent = fake.until_sent(1).await?;
+    assert_eq!(sent[0].text, "re: tomorrow at five");
+    running.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_can_never_be_kept_holds_nothing_up() -> anyhow::Result<()> {
     let world = World::new()?;
     let fake = &world.fake;

@@ -113,6 +113,43 @@ async fn what_is_not_safe_is_delivered_again() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_whose_caller_hangs_up_is_answered_all_the_same() -> anyhow::Result<()> {
+    let world = World::new()?;
+    let fake = &world.fake;
+    let lab = Lab::in_memory();
+    let (hook, path) = (hook()?, "/telegram/hook");
+    let at = hook.listen;
+    let config = world.config().webhook(hook);
+    let running = Running::start(lab.cache("bot").await, &Ear::echo(), config, quick())?;
+    fake.until("the webhook is set", |fake| {
+        !fake.calls_of("SetWebhook").is_empty()
+    })
+    .await?;
+    let ann = fake.private(fake.user("Ann"));
+    let update = json!({ "update_id": 1, "message": {
+        "message_id": 1, "date": jiff::Timestamp::now().as_second(), "text": "one",
+        "chat": { "id": ann, "type": "private", "first_name": "Ann" },
+        "from": { "id": ann, "is_bot": false, "first_name": "Ann" },
+    }});
+    let delivery = post(path, SECRET, &update.to_string());
+    let mut held = lab.hot.hold_next_append();
+    let mut caller = TcpStream::connect(at).await?;
+    caller.write_all(&delivery).await?;
+    held.arrived().await;
+    drop(caller);
+    let again = tokio::spawn(async move { status_of(at, &delivery).await });
+    // Time for the server to see that its caller is gone.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    held.go();
+    assert_eq!(again.await??, Some(200));
+    let sent = fake.until_sent(1).await?;
+    assert_eq!(sent[0].text, "re: one");
+    running.stop().await?;
+    assert_eq!(fake.sent().len(), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn strangers_get_nowhere() -> anyhow::Result<()> {
     let world = World::new()?;
     let hook = hook()?;

@@ -1,7 +1,8 @@
 //! Finds out which of the newest messages were edited or deleted while nobody listened.
 //!
 //! Invariant: only what is kept is changed; a message counts as gone only where Discord has shown all that is
-//! there.
+//! there, and only in a session of this place alone: one that spans channels keeps a thread's messages under
+//! its channel's id, and does not tell where they stand.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,7 +59,7 @@ pub(super) async fn compare(site: &Site) -> Result<(), Closed> {
                 if let Some(edit) = missed_edit(site, said, &message) {
                     site.edit(&edit).await?;
                 }
-            } else if !ids.contains(&id) {
+            } else if !ids.contains(&id) && session.key().channel_id().is_some() {
                 site.gone(user, id).await?;
             }
         }

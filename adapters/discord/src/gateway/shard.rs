@@ -147,7 +147,12 @@ impl Shard {
         };
         let (mut socket, mut heart) = match opened {
             Ok(opened) => opened,
-            Err(why) => return End::Lost(why),
+            Err(why) => {
+                if self.session.is_none() {
+                    self.gate.give_back();
+                }
+                return End::Lost(why);
+            }
         };
         let greeting = self.greeting();
         if !socket.send(&greeting).await {

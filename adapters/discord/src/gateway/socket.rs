@@ -135,8 +135,26 @@ mod tests {
 
     use flate2::Compression;
     use flate2::write::ZlibEncoder;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_secure_gateway_is_greeted_in_tls_and_one_that_is_none_does_not_open() {
+        let server = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("wss://{}", server.local_addr().unwrap());
+        let answer = async {
+            let (mut socket, _) = server.accept().await.unwrap();
+            let mut greeting = [0; 2];
+            socket.read_exact(&mut greeting).await.unwrap();
+            socket.write_all(b"no TLS here\r\n").await.unwrap();
+            greeting
+        };
+        let (opened, greeting) = tokio::join!(Socket::open(&url), answer);
+        assert_eq!(greeting, [0x16, 3]);
+        assert_eq!(opened.unwrap_err(), Unopened::Unreachable);
+    }
 
     #[test]
     fn the_version_is_asked_for_whatever_the_url_looks_like() {

@@ -197,6 +197,10 @@ fn notices_and_the_bots_own_words_are_told_apart() {
     let kind_of = |changes| kind(&said(changes), &me());
     assert_eq!(kind_of(json!({})), Kind::Talk);
     assert_eq!(kind_of(json!({"type": 19})), Kind::Talk);
+    let file = json!([{"id": "1", "filename": "a.png", "size": 1, "url": "u", "proxy_url": "u"}]);
+    let only_a_file = json!({"content": "", "attachments": file});
+    assert_eq!(kind_of(only_a_file), Kind::Talk);
+    assert_eq!(kind_of(json!({"content": ""})), Kind::Notice);
     assert_eq!(kind_of(json!({"author": bot_user()})), Kind::Own);
     for notice in [6, 7, 18, 20, 21, 23, 24, 46, 255] {
         assert_eq!(kind_of(json!({"type": notice})), Kind::Notice, "{notice}");

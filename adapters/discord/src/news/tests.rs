@@ -77,6 +77,14 @@ fn a_guild_is_read_however_odd_the_rest_of_it_is() {
 }
 
 #[test]
+fn a_guild_that_is_away_is_not_one_without_channels() {
+    let away = read("GUILD_CREATE", json!({"id": "1", "unavailable": true}));
+    assert!(matches!(away, Some(News::GuildGone { id: 1, away: true })));
+    let there = json!({"id": "1", "unavailable": false, "channels": []});
+    assert!(matches!(read("GUILD_CREATE", there), Some(News::Guild(_))));
+}
+
+#[test]
 fn deletions_threads_and_guilds_are_told() {
     let bulk = json!({"guild_id": "1", "channel_id": "5", "ids": ["7", "8"]});
     let Some(News::Gone {

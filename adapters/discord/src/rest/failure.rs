@@ -71,6 +71,18 @@ impl Failure {
         }
     }
 
+    /// True when what was sent is larger than Discord takes.
+    pub(crate) const fn is_size(self) -> bool {
+        matches!(
+            self,
+            Self::Refused { status: 413, .. }
+                | Self::Refused {
+                    code: Some(40005),
+                    ..
+                }
+        )
+    }
+
     /// For the kit, of a call that may be repeated without doubling anything.
     pub(crate) fn repeatable(self) -> SendError {
         if self.passes() {
@@ -99,6 +111,7 @@ fn meaning(code: Option<u64>) -> String {
         Some(10003) => "unknown channel",
         Some(10008) => "the message is gone",
         Some(10015 | 10062 | 50027) => "the interaction has run out",
+        Some(40005) => "that is too large",
         Some(40060) => "the interaction was answered already",
         Some(50001) => "no access to the channel",
         Some(50006) => "the message is empty",
@@ -106,6 +119,7 @@ fn meaning(code: Option<u64>) -> String {
         Some(50013) => "the bot may not do that there",
         Some(50035) => "the form is not valid",
         Some(50083) => "the thread is archived",
+        Some(160_002) => "the bot may not read what it is to reply to",
         Some(code) => return format!("code {code}"),
     };
     format!("code {}: {known}", code.unwrap_or_default())

@@ -21,6 +21,8 @@ pub(super) const LATER: &str = "I cannot do that right now. Please try again lat
 /// Said to a person who asks more often than the rate allows.
 pub(super) const TOO_FAST: &str =
     "That is faster than I can answer. I am listening; please ask me again in a minute.";
+/// Said when a platform does not take a file.
+pub(super) const NO_FILE: &str = "I cannot send you that file here; it may be too large.";
 /// Said when the responder broke.
 const FAILED: &str = "Sorry, something went wrong while answering. Your message is kept.";
 /// How often "typing" is shown again: Telegram's lasts 5 s, Discord's 10 s.

@@ -14,6 +14,9 @@ pub(crate) type Done = IgnoredAny;
 
 /// What to wait after a 429 that does not tell.
 const UNTOLD: Duration = Duration::from_secs(5);
+/// The longest wait that is believed: a day, longer than Telegram's bans for flooding; more is nonsense,
+/// which no clock can count to.
+const LONGEST: u64 = 24 * 3600;
 
 #[derive(Deserialize)]
 struct Answer<T> {
@@ -31,7 +34,9 @@ struct Parameters {
 }
 
 pub(super) fn read<T: DeserializeOwned>(status: u16, body: &[u8]) -> Result<T, CallError> {
-    let Ok(answer) = serde_json::from_slice::<Answer<T>>(body) else {
+    // One byte that is no UTF-8 in one of a hundred updates must not keep the others from coming.
+    let body = String::from_utf8_lossy(body);
+    let Ok(answer) = serde_json::from_str::<Answer<T>>(&body) else {
         return Err(match status {
             429 => CallError::TooMany { after: UNTOLD },
             500.. => CallError::Server { status },
@@ -55,7 +60,9 @@ fn refusal(code: u16, description: &str, parameters: &Parameters) -> CallError {
     }
     match code {
         429 => CallError::TooMany {
-            after: parameters.retry_after.map_or(UNTOLD, Duration::from_secs),
+            after: parameters
+                .retry_after
+                .map_or(UNTOLD, |after| Duration::from_secs(after.min(LONGEST))),
         },
         401 => CallError::Unauthorized,
         // An unknown method is "Not Found: method not found".
@@ -92,6 +99,9 @@ mod tests {
             [1]
         );
         assert!(read::<Done>(200, br#"{"ok":true,"result":{"a":[{}]}}"#).is_ok());
+        let odd = b"{\"ok\":true,\"result\":[{\"x\":\"\xff\"},{}]}";
+        let batch = read::<Vec<Box<serde_json::value::RawValue>>>(200, odd).unwrap();
+        assert_eq!(batch.len(), 2);
     }
 
     #[test]
@@ -100,6 +110,11 @@ mod tests {
         assert!(matches!(failed(400, moved), CallError::Moved { to: -1002 }));
         let many = r#"{"ok":false,"error_code":429,"description":"Too Many Requests: retry after 7","parameters":{"retry_after":7}}"#;
         assert!(matches!(failed(429, many), CallError::TooMany { after } if after.as_secs() == 7));
+        let ever =
+            r#"{"ok":false,"error_code":429,"parameters":{"retry_after":18446744073709551615}}"#;
+        assert!(
+            matches!(failed(429, ever), CallError::TooMany { after } if after.as_secs() == LONGEST)
+        );
         let lost = r#"{"ok":false,"error_code":401,"description":"Unauthorized"}"#;
         assert!(matches!(failed(401, lost), CallError::Unauthorized));
         let none = r#"{"ok":false,"error_code":404,"description":"Not Found"}"#;

@@ -1,12 +1,13 @@
 //! One delivery: who sends it, what it says, and whether it is safe now.
 //!
-//! Invariant: total; a body is read only after the secret is right.
+//! Invariants: total; a body is read only after the secret is right; what was begun is finished, also when
+//! the caller hangs up.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use subtle::ConstantTimeEq as _;
@@ -40,12 +41,25 @@ pub(super) async fn receive(State(door): State<Arc<Door>>, request: Request) -> 
         Ok(Err(_)) => return StatusCode::PAYLOAD_TOO_LARGE,
         Err(_) => return StatusCode::REQUEST_TIMEOUT,
     };
-    take(&door, &body).await
+    take_in_turn(&door, body).await
 }
 
 fn is_telegram(headers: &HeaderMap, secret: &str) -> bool {
     let sent = headers.get(SECRET).map(|value| value.as_bytes());
     sent.is_some_and(|sent| bool::from(sent.ct_eq(secret.as_bytes())))
+}
+
+/// Takes in a delivery after those before it. Cut off half way, because its caller hung up, it could be safe
+/// and never answered: delivered again it would be one that has come already.
+async fn take_in_turn(door: &Arc<Door>, body: Bytes) -> StatusCode {
+    let mut turn = door.turn.lock().await;
+    while turn.join_next().await.is_some() {}
+    let owned = Arc::clone(door);
+    turn.spawn(async move { take(&owned, &body).await });
+    match turn.join_next().await {
+        Some(Ok(status)) => status,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
 }
 
 async fn take(door: &Door, body: &[u8]) -> StatusCode {
@@ -54,7 +68,6 @@ async fn take(door: &Door, body: &[u8]) -> StatusCode {
         tracing::warn!("a delivery that is no update was left out");
         return StatusCode::OK;
     };
-    let _turn = door.turn.lock().await;
     let taken = door.intake.take(&received).await;
     if let Err(error) = &taken
         && scrollback_kit::insist::passes(error)

@@ -16,16 +16,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::Door;
 use super::receive::receive;
+use super::{Door, IN_HAND};
 use crate::error::Error;
 
 const CONNECTIONS: usize = 64;
 const HEADERS: usize = 8 << 10;
 /// How long the headers of a call may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long calls in hand may take at the end.
-const IN_HAND: Duration = Duration::from_secs(5);
 
 /// Serves until `until` completes, and returns what that returns.
 pub(super) async fn run(
