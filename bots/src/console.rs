@@ -139,10 +139,12 @@ impl Chat {
             thread: None,
             user: self.user.clone(),
         };
+        // A line has no id; with one of its own a forget finds the answers to it.
+        let id = format!("typed-{}", jiff::Timestamp::now().as_nanosecond());
         let incoming = Incoming {
             addressed: true,
             private: true,
-            ..Incoming::new(origin, Message::user(author, text))
+            ..Incoming::new(origin, Message::user(author, text).id(id))
         };
         let accepted = self.bot.accept(incoming).await.context("not taken")?;
         self.bot.handle(accepted, &self.terminal).await;

@@ -118,7 +118,7 @@ fn scopes(
         Some(ScopeName::User) => Scope::User,
     });
     for line in words(spaces) {
-        if let Err(fault) = scopes.add(&line) {
+        if let Err(fault) = named(&line).and_then(|()| scopes.add(&line)) {
             faults.push(format!("scope_in: {fault}"));
         }
     }
@@ -128,12 +128,23 @@ fn scopes(
 fn rules(name: &str, lines: Option<Vec<String>>, faults: &mut Vec<String>) -> Vec<Rule> {
     let mut rules = Vec::new();
     for line in words(lines) {
-        match line.parse() {
+        match line.parse().and_then(|rule| named(&line).map(|()| rule)) {
             Ok(rule) => rules.push(rule),
             Err(fault) => faults.push(format!("{name}: {fault}")),
         }
     }
     rules
+}
+
+/// A rule for a platform that is misspelt would protect nothing, in silence.
+fn named(line: &str) -> Result<(), String> {
+    let platform = line.split([':', '=']).next().unwrap_or_default();
+    if ["discord", "telegram"].contains(&platform) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{line}`: `{platform}` is no platform; there are discord and telegram"
+    ))
 }
 
 /// The entries of a list, without the blanks that people put around commas.
@@ -177,7 +188,11 @@ mod tests {
     fn every_fault_of_a_list_is_named() {
         let chat = merge(Settings {
             allow: Some(vec!["discord:space=1".into(), "x y".into()]),
-            deny: Some(vec!["telegram:who=1".into(), String::new()]),
+            deny: Some(vec![
+                "telegram:who=1".into(),
+                String::new(),
+                "telegrm".into(),
+            ]),
             scope_in: Some(vec!["discord:1=guild".into()]),
             ..Settings::default()
         });
@@ -186,10 +201,11 @@ mod tests {
             "allow: `x y`",
             "deny: `telegram:who=1`",
             "scope_in: `discord:1=guild`",
+            "`telegrm` is no platform",
         ] {
             assert!(faults.contains(part), "{faults}");
         }
-        assert_eq!(chat.faults.len(), 3);
+        assert_eq!(chat.faults.len(), 4);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::responder::{Reply, RespondError};
 pub(super) const LATER: &str = "I cannot do that right now. Please try again later.";
 /// Said to a person who asks more often than the rate allows.
 pub(super) const TOO_FAST: &str =
-    "That is faster than I can answer. I am listening; please ask me again in a minute.";
+    "That is faster than I can answer. I am listening; please ask me again in a moment.";
 /// Said when a platform does not take a file.
 pub(super) const NO_FILE: &str = "I cannot send you that file here; it may be too large.";
 /// Said when the responder broke.
