@@ -458,8 +458,8 @@ async fn tell(answer: &Answer, outbox: &dyn Outbox) -> Result<(), SendError> {
         Content::Text(text) => deliver(outbox, text, audience).await.whole().map(drop),
         Content::File { name, bytes } => {
             let sent = persist(|| outbox.send_file(name, bytes.clone(), audience)).await;
-            if matches!(sent, Err(SendError::Refused(_))) {
-                // A text may go where a file does not. Why it went no further is told by the first error.
+            if matches!(sent, Err(SendError::TooLarge)) {
+                // Why that too goes no further, if so, is told by the first error.
                 let _ = deliver(outbox, answer::NO_FILE, audience).await;
             }
             sent.map(drop)

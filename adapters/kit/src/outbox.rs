@@ -58,6 +58,9 @@ pub enum SendError {
     /// It will never succeed: blocked, no permission, gone.
     #[error("the platform refused: {0}")]
     Refused(String),
+    /// It is larger than the platform takes.
+    #[error("it is larger than the platform takes")]
+    TooLarge,
     /// Anything else.
     #[error("sending failed")]
     Failed(#[source] Source),

@@ -90,6 +90,8 @@ async fn what_was_erased_while_it_waited_is_not_answered() -> anyhow::Result<()>
     fake.say(cats, bo, &world.calling("slow"));
     fake.say(cats, ann, &world.calling("my secret"));
     fake.say(cats, bo, &world.calling("and the weather?"));
+    // Chats are taken in side by side: it must be there before it can be forgotten.
+    running.kept(world.group_key(cats), 3).await?;
     fake.say(fake.private(ann), ann, "/forget yes");
     fake.until_sent(1).await?;
     assert_eq!(ear.heard().len(), 1, "the first is being answered");

@@ -89,6 +89,8 @@ impl Failure {
             SendError::Later {
                 after: self.after(),
             }
+        } else if self.is_size() {
+            SendError::TooLarge
         } else {
             SendError::Refused(self.to_string())
         }
