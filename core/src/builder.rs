@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::cache::Cache;
 use crate::clock::{self, Clock};
 use crate::error::{Error, Result};
+use crate::fault_point::fault;
 use crate::flusher::Flusher;
 use crate::hot::memory::MemoryTier;
 use crate::hot::redis::{RedisConfig, RedisTier};
@@ -384,10 +385,14 @@ fn writer_id(journal: &Path) -> Result<WriterId> {
     let id = format!("{:016x}{:016x}", random_u64(), random_u64());
     let fresh = journal.join("writer.new");
     let mut file = std::fs::File::create(&fresh).map_err(failed)?;
-    file.write_all(id.as_bytes())
+    fault("writer.write")
+        .and_then(|()| file.write_all(id.as_bytes()))
+        .and_then(|()| fault("writer.sync"))
         .and_then(|()| file.sync_all())
         .map_err(failed)?;
-    std::fs::rename(&fresh, &path).map_err(failed)?;
+    fault("writer.rename")
+        .and_then(|()| std::fs::rename(&fresh, &path))
+        .map_err(failed)?;
     std::fs::File::open(journal)
         .and_then(|d| d.sync_all())
         .map_err(failed)?;

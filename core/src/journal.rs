@@ -15,6 +15,8 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
+#[cfg(feature = "faults")]
+use crate::fault_point::{Plant, planted};
 use crate::key::Address;
 use crate::message::EntryId;
 
@@ -166,31 +168,17 @@ impl Journal {
         epoch: u64,
         record: &Bytes,
     ) -> Result<u64> {
-        let mut writer = self.shared.writer.lock();
-        if writer.closing {
-            // The file may be gone already.
-            return Err(Error::Closed);
+        #[cfg(feature = "faults")]
+        if planted(Plant::AcknowledgeBeforeJournal) {
+            let (shared, session) = (Arc::clone(&self.shared), session.clone());
+            let record = record.clone();
+            std::thread::spawn(move || {
+                std::thread::park_timeout(Duration::from_millis(50));
+                shared.append(&session, id, epoch, &record)
+            });
+            return Ok(0);
         }
-        self.shared.check_room(&writer, record.len())?;
-        self.shared.write(
-            &mut writer,
-            &frame(&Frame::Append {
-                session,
-                id,
-                epoch,
-                record,
-            }),
-        )?;
-        let segment = writer.current.number;
-        writer.open_in_current += 1;
-        let p = Pending {
-            segment,
-            session: session.clone(),
-            epoch,
-            record: record.clone(),
-        };
-        writer.pending.insert(id, p);
-        Ok(writer.written)
+        self.shared.append(session, id, epoch, record)
     }
 
     /// Notes that a pending entry now stands in another epoch than the one it was written with.
@@ -290,6 +278,34 @@ impl Drop for Journal {
 }
 
 impl Shared {
+    fn append(&self, session: &Address, id: EntryId, epoch: u64, record: &Bytes) -> Result<u64> {
+        let mut writer = self.writer.lock();
+        if writer.closing {
+            // The file may be gone already.
+            return Err(Error::Closed);
+        }
+        self.check_room(&writer, record.len())?;
+        self.write(
+            &mut writer,
+            &frame(&Frame::Append {
+                session,
+                id,
+                epoch,
+                record,
+            }),
+        )?;
+        let segment = writer.current.number;
+        writer.open_in_current += 1;
+        let p = Pending {
+            segment,
+            session: session.clone(),
+            epoch,
+            record: record.clone(),
+        };
+        writer.pending.insert(id, p);
+        Ok(writer.written)
+    }
+
     fn check_room(&self, writer: &Writer, more: usize) -> Result<()> {
         if let Some(free_bytes) = writer.disk_low {
             let floor_bytes = self.limits.free_floor_bytes;
@@ -359,7 +375,7 @@ impl Writer {
             }
             let old = first.remove();
             self.total_bytes = self.total_bytes.saturating_sub(old.bytes);
-            if let Err(e) = std::fs::remove_file(&old.path) {
+            if let Err(e) = segment::remove(&old.path) {
                 tracing::warn!(error = %e, "journal: cannot remove a finished segment");
             }
         }

@@ -9,6 +9,7 @@ pub mod cache;
 pub mod clock;
 pub mod codec;
 pub mod error;
+mod fault_point;
 mod flusher;
 pub mod fold;
 pub mod hot;

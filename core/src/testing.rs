@@ -4,6 +4,8 @@
 //! particular tier.
 
 pub mod clock;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod hot_suite;
 pub mod memory_store;
 pub mod redis_server;

@@ -66,7 +66,7 @@ fn module_of(path: &str) -> Option<&str> {
 
 /// Core modules from the bottom up; equal levels may know each other's contracts but not import.
 const LAYERS: [&[&str]; 9] = [
-    &["error", "clock"],
+    &["error", "clock", "fault_point"],
     &["key", "message"],
     &["codec", "summary", "window", "ttl"],
     &["fold"],

@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{Result, Write};
 use std::path::{Path, PathBuf};
 
+use crate::fault_point::{Plant, fault, planted};
+
 /// A segment that is being written.
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -21,7 +23,9 @@ impl Segment {
         options.create_new(true).append(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        fault("journal.create")?;
         let file = options.open(&path)?;
+        fault("journal.dir-sync")?;
         File::open(dir)?.sync_all()?;
         Ok(Self {
             number,
@@ -33,9 +37,10 @@ impl Segment {
 
     /// Appends all of `bytes`, or nothing.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        if let Err(e) = self.file.write_all(bytes) {
+        if let Err(e) = fault("journal.write").and_then(|()| self.file.write_all(bytes)) {
             // What was written in part is cut off; should that fail too, a reader skips it.
-            if let Err(cut) = self.file.set_len(self.bytes) {
+            let cut = fault("journal.truncate").and_then(|()| self.file.set_len(self.bytes));
+            if let Err(cut) = cut {
                 tracing::warn!(error = %cut, "journal: cannot cut off a half-written record");
             }
             return Err(e);
@@ -50,15 +55,30 @@ impl Segment {
     }
 
     pub(super) fn sync(&self) -> Result<()> {
-        self.file.sync_data()
+        sync(&self.file)
     }
 
     /// Removes the file, which holds nothing pending.
     pub(super) fn remove(&self) {
-        if let Err(e) = std::fs::remove_file(&self.path) {
+        if let Err(e) = remove(&self.path) {
             tracing::debug!(error = %e, "journal: cannot remove the last segment");
         }
     }
+}
+
+/// Removes a segment in which nothing is pending.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    fault("journal.remove")?;
+    std::fs::remove_file(path)
+}
+
+/// Makes what was written to a segment durable.
+pub(super) fn sync(file: &File) -> Result<()> {
+    if planted(Plant::SkippedFsync) {
+        return Ok(());
+    }
+    fault("journal.sync")?;
+    file.sync_data()
 }
 
 /// The segments in a directory, by number.

@@ -1,7 +1,7 @@
 //! Fsyncs: the thread that makes them, the change of segments, and what to do when one fails.
 
 use super::record::{Frame, frame};
-use super::segment::Segment;
+use super::segment::{self, Segment};
 use super::{Pending, SYNC_EVERY, Shared, Writer};
 use crate::message::EntryId;
 
@@ -82,7 +82,7 @@ impl Shared {
                     Ok(file) => {
                         let number = writer.current.number;
                         let result =
-                            parking_lot::MutexGuard::unlocked(&mut writer, || file.sync_data());
+                            parking_lot::MutexGuard::unlocked(&mut writer, || segment::sync(&file));
                         match result {
                             Ok(()) => {
                                 synced = upto;

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::codec::{self, Kind};
 use crate::error::{Error, Result};
+use crate::fault_point::{Plant, planted};
 use crate::fold::Mention;
 use crate::message::{Body, Entry, EntryId, Message, Seq};
 use crate::session::cell::{Cell, Inner, Pending};
@@ -157,6 +158,7 @@ impl Cell {
         let epoch = self.inner.lock().replica.as_ref().map_or(0, |r| r.epoch);
         let position = match engine.level {
             Level::Cached => 0,
+            _ if planted(Plant::RedisOnlyAcknowledge) => 0,
             Level::Journaled | Level::Synced => {
                 engine.journal.append(&self.address, id, epoch, &record)?
             }

@@ -24,6 +24,7 @@ use self::opening::Writer;
 use self::session::Session;
 use self::table::{Txn, Verified};
 use crate::error::{Error, Result};
+use crate::fault_point;
 use crate::key::Address;
 use crate::message::{Author, EntryId, Message, Seq};
 use crate::store::{
@@ -42,6 +43,9 @@ mod session;
 mod table;
 #[cfg(test)]
 mod tests;
+
+#[cfg(feature = "faults")]
+pub(crate) use ::sled::fail::set as arm_fault;
 
 const TIER: &str = "sled";
 
@@ -267,6 +271,7 @@ impl SledStore {
     fn apply(&self, writer: &mut Writer, mut txn: Txn<'_>) -> Outcome<Applied> {
         let mut stepped = *writer;
         stepped.step(&mut txn)?;
+        fault_point::fault("store.apply").map_err(::sled::Error::Io)?;
         let batch = txn.into_batch().unwrap_or_default();
         let engine = self.engine.write();
         let engine = engine.as_ref().ok_or(Fault::Caller(Error::Closed))?;

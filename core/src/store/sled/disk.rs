@@ -20,6 +20,7 @@ use ::sled::Db;
 use super::fault::{Fault, Outcome, is_full};
 use super::{Quarantined, SledConfig, TIER};
 use crate::error::{Error, Result};
+use crate::fault_point::{Plant, fault, planted};
 
 /// The version of keys, rows and chunks; a store of a newer one is refused.
 pub(super) const FORMAT: u8 = 1;
@@ -209,15 +210,21 @@ impl Engine {
     /// Makes everything applied so far durable, and notes `step` as the last of it.
     pub(super) fn sync(&self, step: u64) -> Outcome<()> {
         // sled's own flush writes its buffers but does not wait for the disk in full.
+        fault("store.flush").map_err(Fault::Sync)?;
         self.db.flush()?;
-        self.file.sync_all().map_err(Fault::Sync)?;
-        self.dir.sync_all().map_err(Fault::Sync)?;
+        if !planted(Plant::PlainSledFlush) {
+            fault("store.file-sync").map_err(Fault::Sync)?;
+            self.file.sync_all().map_err(Fault::Sync)?;
+            fault("store.dir-sync").map_err(Fault::Sync)?;
+            self.dir.sync_all().map_err(Fault::Sync)?;
+        }
         let mut mark = vec![FORMAT];
         mark.extend_from_slice(&step.to_be_bytes());
         mark.extend_from_slice(&crc32fast::hash(&mark).to_be_bytes());
         let mut file = &self.mark;
         // Not synced: a mark that is behind misses a loss, one that is ahead would invent one.
-        file.seek(SeekFrom::Start(0))
+        fault("store.mark")
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
             .and_then(|_| file.write_all(&mark))
             .unwrap_or_else(|error| tracing::warn!(%error, "cannot write the store's mark"));
         Ok(())

@@ -1,0 +1,35 @@
+//! The campaign's program in its other roles: what is started, broken and asked.
+//!
+//! A role reads its [`Spec`]-like argument as JSON, prints JSON lines and knows no fault that comes from outside.
+
+use anyhow::bail;
+
+pub(crate) mod cache;
+pub(crate) mod reader;
+pub(crate) mod writer;
+
+/// Runs a role to its end.
+///
+/// # Errors
+/// What the role fails with.
+pub(crate) fn run(kind: &str, spec: &str) -> anyhow::Result<()> {
+    cache::plant()?;
+    match kind {
+        "writer" => cache::block_on(writer::run(serde_json::from_str(spec)?)),
+        "reader" => cache::block_on(reader::run(serde_json::from_str(spec)?)),
+        _ => bail!("no such role: {kind}"),
+    }
+}
+
+/// Prints one line of JSON for the campaign.
+///
+/// # Errors
+/// Nobody reads it.
+pub(crate) fn say(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&line)?;
+    Ok(stdout.flush()?)
+}

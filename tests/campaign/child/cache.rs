@@ -1,0 +1,102 @@
+//! The cache that a role opens, as its specification says.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use scrollback::testing::faults;
+use scrollback::{Cache, RedisConfig, SessionKey, SledConfig, Window, session};
+use serde::{Deserialize, Serialize};
+
+/// How a role's cache is set up.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CacheSpec {
+    /// The data directory.
+    pub(crate) data: PathBuf,
+    /// Redis's URL; in process when `None`.
+    pub(crate) redis: Option<String>,
+    /// `synced`, else journaled.
+    pub(crate) synced: bool,
+    pub(crate) flush_every_ms: u64,
+    /// The free disk space that the journal leaves.
+    pub(crate) free_floor_bytes: u64,
+}
+
+impl CacheSpec {
+    /// In process, journaled, flushed every 50 ms so that a short life has seen every step.
+    pub(crate) fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            redis: None,
+            synced: false,
+            flush_every_ms: 50,
+            free_floor_bytes: 8 << 20,
+        }
+    }
+
+    /// Over this Redis.
+    pub(crate) fn redis(mut self, url: impl Into<String>) -> Self {
+        self.redis = Some(url.into());
+        self
+    }
+
+    /// Opens the cache.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(crate) async fn open(&self) -> anyhow::Result<Cache> {
+        let mut builder = Cache::builder()
+            .store(SledConfig::new(&self.data).wait_lock(Duration::from_secs(5)))
+            .window(Window::messages(20))
+            .flush_every(Duration::from_millis(self.flush_every_ms))
+            .journal_limits(1 << 30, self.free_floor_bytes);
+        if self.synced {
+            builder = builder.level(session::Level::Synced);
+        }
+        if let Some(url) = &self.redis {
+            builder = builder.hot(RedisConfig::new(url));
+        }
+        builder.build().await.context("cannot open the cache")
+    }
+}
+
+/// The key of a session in the ledger.
+pub(crate) fn key(session: &str) -> SessionKey {
+    SessionKey::new("faults", "bot").channel(session)
+}
+
+/// Plants the fault that `SCROLLBACK_PLANT` names, for the campaign's test of itself.
+///
+/// # Errors
+/// There is no such fault.
+pub(crate) fn plant() -> anyhow::Result<()> {
+    let Ok(name) = std::env::var("SCROLLBACK_PLANT") else {
+        return Ok(());
+    };
+    let plant = faults::Plant::ALL
+        .into_iter()
+        .find(|plant| plant.name() == name);
+    faults::plant(plant.with_context(|| format!("SCROLLBACK_PLANT: no such fault: {name}"))?);
+    Ok(())
+}
+
+/// Runs a role on a runtime of its own.
+///
+/// # Errors
+/// What the role fails with.
+pub(crate) fn block_on(role: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    if let Ok(filter) = std::env::var("SCROLLBACK_LOG") {
+        let level = filter
+            .parse()
+            .unwrap_or(tracing_subscriber::filter::LevelFilter::WARN);
+        tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_writer(std::io::stderr)
+            .init();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(role)
+}

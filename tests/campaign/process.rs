@@ -1,0 +1,153 @@
+//! Children of the campaign: this same program in another role, started, signalled, killed, waited for.
+//!
+//! Invariant: a child ends with the value that stands for it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// How long a child may take for what it is asked.
+const WITHIN: Duration = Duration::from_secs(120);
+
+/// Waits for a while, or until never: for faults that are made at a moment.
+pub(crate) fn pause(time: Duration) {
+    let (_open, never) = mpsc::channel::<()>();
+    let _ = never.recv_timeout(time);
+}
+
+/// A running child.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<BufReader<ChildStdout>>,
+    what: String,
+}
+
+impl Process {
+    /// Starts this program as `kind`; what it writes to stderr goes to the campaign's log when `SCROLLBACK_LOG` is set.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(crate) fn start(kind: &str, spec: &impl Serialize) -> anyhow::Result<Self> {
+        Self::start_with(kind, spec, &[])
+    }
+
+    /// The same with variables in its environment.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(crate) fn start_with(
+        kind: &str,
+        spec: &impl Serialize,
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let logged = std::env::var_os("SCROLLBACK_LOG").is_some();
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["child", kind, &serde_json::to_string(spec)?])
+            .envs(variables.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(if logged {
+                Stdio::inherit()
+            } else {
+                Stdio::null()
+            })
+            .spawn()
+            .with_context(|| format!("cannot start a {kind}"))?;
+        Ok(Self {
+            stdin: child.stdin.take(),
+            stdout: child.stdout.take().map(BufReader::new),
+            child,
+            what: kind.to_owned(),
+        })
+    }
+
+    /// The next line that it prints, as JSON.
+    ///
+    /// # Errors
+    /// It ended, or printed something else.
+    pub(crate) fn line<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
+        let stdout = self.stdout.as_mut().context("its output is closed")?;
+        let mut line = String::new();
+        stdout.read_line(&mut line)?;
+        ensure!(!line.is_empty(), "the {} ended without a word", self.what);
+        serde_json::from_str(&line).with_context(|| format!("the {} said {line}", self.what))
+    }
+
+    /// Writes a line to it.
+    ///
+    /// # Errors
+    /// It does not read any more.
+    pub(crate) fn tell(&mut self, line: &str) -> anyhow::Result<()> {
+        use std::io::Write as _;
+        let stdin = self.stdin.as_mut().context("its input is closed")?;
+        stdin.write_all(format!("{line}\n").as_bytes())?;
+        Ok(stdin.flush()?)
+    }
+
+    /// True while it runs.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub(crate) fn runs(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// Sends a signal by name, such as `TERM` or `STOP`.
+    ///
+    /// # Errors
+    /// `kill` fails.
+    pub(crate) fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status()?;
+        ensure!(sent.success(), "cannot send {name} to the {}", self.what);
+        Ok(())
+    }
+
+    /// Ends it as `kill -9` does; true when it still ran.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub(crate) fn kill(mut self) -> anyhow::Result<bool> {
+        let ran = self.runs()?;
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(ran)
+    }
+
+    /// Closes its input and waits for its end; its exit code, and what it printed since it was last read.
+    ///
+    /// # Errors
+    /// It does not end in time; then it is killed.
+    pub(crate) fn finish(mut self) -> anyhow::Result<(Option<i32>, String)> {
+        drop(self.stdin.take());
+        let mut rest = String::new();
+        if let Some(mut stdout) = self.stdout.take() {
+            stdout.read_to_string(&mut rest)?;
+        }
+        let until = Instant::now() + WITHIN;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok((status.code(), rest));
+            }
+            pause(Duration::from_millis(2));
+        }
+        bail!("the {} did not end within {WITHIN:?}", self.what)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

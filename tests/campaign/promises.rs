@@ -1,0 +1,38 @@
+//! The promises' tests, a file for each kind of fault.
+
+use anyhow::ensure;
+
+use crate::trial::Trial;
+
+mod kill;
+
+/// Every trial, in the order in which they run.
+fn all() -> impl Iterator<Item = &'static Trial> {
+    [kill::TRIALS].into_iter().flatten()
+}
+
+/// The trials of these promises (all when none is named) whose fault contains `only`.
+///
+/// # Errors
+/// A name that is no promise's, or nothing is left.
+pub(crate) fn chosen(names: &[String], only: Option<&str>) -> anyhow::Result<Vec<&'static Trial>> {
+    let is = |trial: &Trial, name: &str| {
+        trial
+            .promise
+            .split(' ')
+            .any(|p| p.eq_ignore_ascii_case(name))
+    };
+    for name in names {
+        ensure!(
+            all().any(|trial| is(trial, name)),
+            "{name}: no such promise here, or it has no fault to test"
+        );
+    }
+    let wanted = |trial: &&'static Trial| {
+        (names.is_empty() || names.iter().any(|name| is(trial, name)))
+            && only.is_none_or(|text| trial.fault.contains(text))
+    };
+    let chosen: Vec<_> = all().filter(wanted).collect();
+    ensure!(!chosen.is_empty(), "no fault matches");
+    Ok(chosen)
+}
