@@ -46,6 +46,18 @@ pub(crate) enum Command {
     Verify(Output),
     /// Print counters and gauges
     Stats(Output),
+    /// Make a master key for --key-file
+    Keygen {
+        /// The file to make
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Wrap the keys of an encrypted data directory by another master key, also while a bot runs
+    RotateKey {
+        /// The file with the new master key; start with --key-file FILE from then on
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 impl Command {

@@ -12,10 +12,12 @@ use crate::duration::Span;
 use crate::exit::Failed;
 
 mod chat;
+mod key;
 mod redis_url;
 mod settings;
 
 pub(crate) use chat::Chat;
+pub(crate) use key::{Key, generate as generate_key};
 use redis_url::RedisUrl;
 use settings::Acknowledge;
 pub(crate) use settings::Settings;
@@ -43,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) wait_lock: Duration,
     /// The largest message text.
     pub(crate) max_message_bytes: usize,
+    /// The master key that encrypts what is kept, if any.
+    pub(crate) key: Option<Key>,
     /// The log filter, if one was given.
     pub(crate) log: Option<String>,
     /// What concerns chat platforms.
@@ -94,6 +98,7 @@ impl Config {
                 .max_message_bytes
                 .or(under.max_message_bytes)
                 .unwrap_or(64 * 1024),
+            key: Key::merge(&over, &under),
             log: over.log.or(under.log),
             chat,
         }
@@ -101,6 +106,9 @@ impl Config {
 
     fn faults(&self) -> Vec<String> {
         let mut faults = self.chat.faults.clone();
+        if let Some(Err(error)) = self.key.as_ref().map(Key::master) {
+            faults.push(format!("key: {error}"));
+        }
         if let Some((url, why)) = self
             .redis
             .as_ref()

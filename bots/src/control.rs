@@ -3,6 +3,8 @@
 //! Owns their wire form and the choice between asking the process that holds the directory, through
 //! its control socket, and opening the directory. Both ways run the same [`run::run`].
 
+use std::path::PathBuf;
+
 use scrollback::{Author, Cache, SessionKey};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +46,11 @@ pub(crate) enum Request {
     Verify {},
     /// Counters and gauges.
     Stats {},
+    /// Wraps all keys by the master key in a file.
+    RotateKey {
+        /// The file's absolute path, as the process sees it that holds the directory.
+        file: PathBuf,
+    },
 }
 
 /// Which messages.

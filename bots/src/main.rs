@@ -76,5 +76,11 @@ async fn run(config: &Config, command: Command) -> anyhow::Result<Exit> {
         Command::Stats(args) => {
             control::ask(config, &control::Request::Stats {}, args.show_stats()).await
         }
+        Command::Keygen { file } => config::generate_key(&file).map(|()| Exit::Ok),
+        Command::RotateKey { file } => {
+            let file = std::path::absolute(&file).context("the key file's path")?;
+            let request = control::Request::RotateKey { file };
+            control::ask(config, &request, control::Show::Pairs).await
+        }
     }
 }

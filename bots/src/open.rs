@@ -43,8 +43,12 @@ pub(crate) fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
 
 /// Opens the cache that the configuration describes.
 pub(crate) async fn open(config: &Config) -> anyhow::Result<Cache> {
+    let mut store = SledConfig::new(&config.data).wait_lock(config.wait_lock);
+    if let Some(key) = &config.key {
+        store = store.encrypt(key.master()?);
+    }
     let mut builder = Cache::builder()
-        .store(SledConfig::new(&config.data).wait_lock(config.wait_lock))
+        .store(store)
         .window(Window::messages(config.window))
         .ttl(Sliding(config.ttl))
         .level(config.level)

@@ -268,9 +268,9 @@ impl CacheBuilder {
         }
         let mut warnings = Vec::new();
         let (store, journal_dir) = open_store(self.store, self.journal, &mut warnings).await?;
-        let limits = self.journal_limits;
+        let (limits, codec) = (self.journal_limits, store.codec());
         let opened = run_blocking(move || {
-            let (journal, replayed) = Journal::open(&journal_dir, limits)?;
+            let (journal, replayed) = Journal::open(&journal_dir, limits, codec)?;
             let writer = writer_id(&journal_dir)?;
             Ok((journal, replayed, writer))
         })

@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flusher;
 use crate::key::SessionKey;
+use crate::keyring::MasterKey;
 use crate::message::{Author, Message, Seq};
 use crate::session::engine::Engine;
 use crate::session::{Forgotten, Session};
@@ -148,6 +149,22 @@ impl Cache {
     /// An outage; violations are in the result, not errors.
     pub async fn verify(&self) -> Result<Verified> {
         verify::verify(&self.engine).await
+    }
+
+    /// Wraps the keys of an encrypted store by another master key, while everything goes on; from then on the data
+    /// directory opens with that one only.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the store is not encrypted; an outage when the file of keys cannot be written: then the
+    /// old master key still holds.
+    pub async fn rotate_key(&self, master: &MasterKey) -> Result<()> {
+        let (codec, master) = (self.engine.codec.clone(), master.clone());
+        self.engine
+            .blocking(move |_| match codec.keyring() {
+                Some(keyring) => keyring.rotate(&master),
+                None => Err(Error::Invalid("the store is not encrypted".to_owned())),
+            })
+            .await
     }
 
     /// Counters and gauges.

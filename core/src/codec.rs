@@ -13,8 +13,15 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
-/// The format's version; a record with a larger one is refused, untouched.
+mod sealing;
+
+pub use sealing::Codec;
+
+/// The format's version; a record with one above [`SEALED`] is refused, untouched.
 pub const VERSION: u8 = 1;
+
+/// The version of a record whose texts are sealed; see [`Codec`].
+pub const SEALED: u8 = 2;
 
 /// Bytes before the payload.
 pub const HEADER: usize = 18;
@@ -61,6 +68,15 @@ impl Kind {
 /// # Errors
 /// [`Error::Invalid`] when `value` cannot be serialised or is over 4 GiB.
 pub fn encode<T: Serialize + ?Sized>(kind: Kind, session: u64, value: &T) -> Result<Bytes> {
+    encode_as(VERSION, kind, session, value)
+}
+
+fn encode_as<T: Serialize + ?Sized>(
+    version: u8,
+    kind: Kind,
+    session: u64,
+    value: &T,
+) -> Result<Bytes> {
     let mut out = Vec::with_capacity(256);
     out.resize(HEADER, 0);
     rmp_serde::encode::write_named(&mut out, value)
@@ -68,7 +84,7 @@ pub fn encode<T: Serialize + ?Sized>(kind: Kind, session: u64, value: &T) -> Res
     let length = u32::try_from(out.len() - HEADER)
         .map_err(|_| Error::Invalid(format!("{} is over 4 GiB", kind.name())))?;
     let mut head = [0u8; HEADER];
-    head[0] = VERSION;
+    head[0] = version;
     head[1] = kind.byte();
     head[2..6].copy_from_slice(&length.to_be_bytes());
     head[10..18].copy_from_slice(&session.to_be_bytes());
@@ -88,18 +104,33 @@ pub fn encode<T: Serialize + ?Sized>(kind: Kind, session: u64, value: &T) -> Res
 /// # Errors
 /// [`Error::Decode`] with what is wrong.
 pub fn decode<T: DeserializeOwned>(kind: Kind, session: u64, record: &[u8]) -> Result<T> {
+    decode_as(VERSION, kind, session, record)
+}
+
+/// The format version that a record says it has.
+fn version(record: &[u8]) -> Option<u8> {
+    record.first().copied()
+}
+
+fn decode_as<T: DeserializeOwned>(
+    version: u8,
+    kind: Kind,
+    session: u64,
+    record: &[u8],
+) -> Result<T> {
     let bad = |why: &str| Error::decode(kind.name(), why);
     let (head, payload) = record
         .split_at_checked(HEADER)
         .ok_or_else(|| bad("it is cut short"))?;
     let field = |from: usize, to: usize| head.get(from..to).unwrap_or_default();
     match head.first() {
-        Some(&VERSION) => {}
-        Some(v) if *v > VERSION => {
+        Some(v) if *v == version => {}
+        Some(&SEALED) => return Err(bad("it is encrypted, and no master key was given")),
+        Some(v) if *v > SEALED => {
             return Err(Error::decode(
                 kind.name(),
                 format_args!(
-                    "it has format version {v}, this program knows up to {VERSION}; use a newer one"
+                    "it has format version {v}, this program knows up to {SEALED}; use a newer one"
                 ),
             ));
         }

@@ -42,7 +42,12 @@ impl Plant {
 
 /// Every point of this crate at which an operation can be made to fail.
 #[cfg(feature = "faults")]
-pub const POINTS: [&str; 14] = [
+pub const POINTS: [&str; 19] = [
+    "keys.create",
+    "keys.write",
+    "keys.sync",
+    "keys.rename",
+    "keys.dir-sync",
     "journal.create",
     "journal.write",
     "journal.truncate",

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
+use crate::codec::Codec;
 use crate::error::{Error, Result};
 #[cfg(feature = "faults")]
 use crate::fault_point::{Plant, planted};
@@ -71,6 +72,8 @@ pub(crate) struct Journal {
 struct Shared {
     dir: PathBuf,
     limits: Limits,
+    /// Its keys must be durable before what is sealed with them.
+    codec: Codec,
     writer: Mutex<Writer>,
     wake: Condvar,
     synced: watch::Sender<u64>,
@@ -108,7 +111,7 @@ struct Pending {
 
 impl Journal {
     /// Opens the journal in `dir` (created if absent) and reads what an earlier process left.
-    pub(crate) fn open(dir: &Path, limits: Limits) -> Result<(Self, Vec<Replayed>)> {
+    pub(crate) fn open(dir: &Path, limits: Limits, codec: Codec) -> Result<(Self, Vec<Replayed>)> {
         let failed = |e: std::io::Error| io_error(dir, "open the journal", e);
         std::fs::create_dir_all(dir).map_err(failed)?;
         let (mut old, entries) = read_old(dir).map_err(failed)?;
@@ -141,6 +144,7 @@ impl Journal {
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             limits,
+            codec,
             writer: Mutex::new(writer),
             wake: Condvar::new(),
             synced: watch::Sender::new(0),
@@ -302,7 +306,10 @@ impl Shared {
             epoch,
             record: record.clone(),
         };
-        writer.pending.insert(id, p);
+        if let Some(before) = writer.pending.insert(id, p) {
+            // It was sealed again: the copy before this one counts no more.
+            writer.one_less(before.segment);
+        }
         Ok(writer.written)
     }
 
@@ -343,12 +350,16 @@ impl Shared {
 
 impl Writer {
     fn finish(&mut self, id: EntryId) {
-        let Some(p) = self.pending.remove(&id) else {
-            return;
-        };
-        if p.segment == self.current.number {
+        if let Some(p) = self.pending.remove(&id) {
+            self.one_less(p.segment);
+        }
+    }
+
+    /// One entry less is pending in a segment.
+    fn one_less(&mut self, segment: u64) {
+        if segment == self.current.number {
             self.open_in_current = self.open_in_current.saturating_sub(1);
-        } else if let Some(old) = self.old.get_mut(&p.segment) {
+        } else if let Some(old) = self.old.get_mut(&segment) {
             old.open = old.open.saturating_sub(1);
         }
     }

@@ -11,6 +11,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 
+use crate::codec::Codec;
 use crate::error::Result;
 use crate::key::Address;
 use crate::message::{Author, EntryId, Message, Seq};
@@ -163,6 +164,11 @@ pub struct Checked {
 pub trait Store: Send + Sync + Debug + 'static {
     /// `sled`, …
     fn name(&self) -> &'static str;
+
+    /// How the records are written that this store is given and gives back: with its keys, when it encrypts.
+    fn codec(&self) -> Codec {
+        Codec::plain()
+    }
 
     /// Allots a new epoch, above the row's and above `above`, creating the row where there is none. No
     /// epoch is ever allotted twice, a power cut included.

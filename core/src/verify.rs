@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::codec::{self, Kind};
 use crate::error::{Error, Result};
 use crate::hot::{LogEntry, Place, Read, Record};
 use crate::key::Address;
-use crate::message::{Body, Entry, EntryId};
+use crate::message::{Body, EntryId};
 use crate::session::engine::Engine;
 use crate::stats::Verified;
-use crate::summary::Snapshot;
 use crate::{flusher, store};
 
 /// How many violations are told; the rest is counted.
@@ -90,7 +88,7 @@ async fn check_hot(engine: &Arc<Engine>, address: &Address, found: &mut Verified
         }
     };
     found.hot += 1;
-    let (log, epoch) = numbered(address, entries, &mut found.violations)?;
+    let (log, epoch) = numbered(engine, address, entries, &mut found.violations)?;
     let known = engine
         .known(address, log.iter().map(|(_, id)| *id).collect())
         .await?;
@@ -115,6 +113,7 @@ async fn check_hot(engine: &Arc<Engine>, address: &Address, found: &mut Verified
 
 /// The numbers and ids of a hot log's entries, and its epoch.
 fn numbered(
+    engine: &Engine,
     address: &Address,
     entries: Vec<LogEntry>,
     violations: &mut Vec<String>,
@@ -131,13 +130,13 @@ fn numbered(
         last = Some(e.at);
         match e.record {
             Record::Entry(record) => {
-                let entry: Entry = codec::decode(Kind::Entry, address.hash64(), &record)?;
+                let entry = engine.codec.read_entry(address, &record)?;
                 log.push((e.at.number, entry.id));
             }
             Record::Snapshot(record) => {
-                let snapshot: Snapshot = codec::decode(Kind::Snapshot, address.hash64(), &record)?;
+                let snapshot = engine.codec.read_snapshot(address, &record)?;
                 for (number, record) in snapshot.entries {
-                    let entry: Entry = codec::decode(Kind::Entry, address.hash64(), &record)?;
+                    let entry = engine.codec.read_entry(address, &record)?;
                     if entry.body != Body::Void {
                         log.push((number, entry.id));
                     }

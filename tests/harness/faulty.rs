@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use async_trait::async_trait;
+use scrollback::codec::Codec;
 use scrollback::hot::{
     Append, Appended, HotTier, Place, Publish, Published, Read, Settle, WriterId,
 };
@@ -285,6 +286,9 @@ impl FaultyStore {
 impl Store for FaultyStore {
     fn name(&self) -> &'static str {
         "faulty"
+    }
+    fn codec(&self) -> Codec {
+        self.inner.codec()
     }
     fn allot(&self, session: &Address, above: u64) -> Result<u64> {
         self.through()?.allot(session, above)

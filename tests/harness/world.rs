@@ -1,5 +1,7 @@
 //! A small world for the data path: one store, one hot tier behind fault injectors, a clock moved by
 //! hand, and as many caches over them as a test wants. A dropped cache is a crash: nothing is flushed.
+//!
+//! With `SCROLLBACK_ENCRYPTED=1` the store, and so all of it, is encrypted.
 #![expect(
     clippy::unwrap_used,
     reason = "a test world that cannot be set up must end the test loudly"
@@ -13,7 +15,9 @@ use scrollback::hot::memory::MemoryTier;
 use scrollback::store::Store;
 use scrollback::store::sled::{SledConfig, SledStore};
 use scrollback::testing::ManualClock;
-use scrollback::{Author, Cache, CacheBuilder, Message, Session, SessionKey, Sliding, Window};
+use scrollback::{
+    Author, Cache, CacheBuilder, MasterKey, Message, Session, SessionKey, Sliding, Window,
+};
 
 use crate::faulty::{FaultyStore, FaultyTier};
 
@@ -50,8 +54,11 @@ impl World {
     #[must_use]
     pub fn over(tier: Arc<dyn HotTier>, clock: Arc<ManualClock>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (store, quarantined) =
-            SledStore::open(&SledConfig::new(dir.path().join("store"))).unwrap();
+        let mut config = SledConfig::new(dir.path().join("store"));
+        if std::env::var_os("SCROLLBACK_ENCRYPTED").is_some() {
+            config = config.encrypt(MasterKey::generate());
+        }
+        let (store, quarantined) = SledStore::open(&config).unwrap();
         assert!(quarantined.is_none());
         let store = FaultyStore::new(Arc::new(store));
         Self {

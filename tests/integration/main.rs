@@ -21,6 +21,8 @@ mod discord_secrets;
 #[cfg(test)]
 mod discord_stage;
 #[cfg(test)]
+mod encryption;
+#[cfg(test)]
 mod erasing;
 #[cfg(test)]
 mod hazards;

@@ -83,6 +83,9 @@ pub(crate) struct Settings {
         env = "SCROLLBACK_MAX_MESSAGE_BYTES"
     )]
     pub(crate) max_message_bytes: Option<usize>,
+    /// Encrypt what is kept, with the master key in this file (`scrollback keygen FILE` makes one)
+    #[arg(long, global = true, value_name = "FILE", env = "SCROLLBACK_KEY_FILE")]
+    pub(crate) key_file: Option<PathBuf>,
     /// What to log on stderr: error, warn, info, debug, or a tracing filter [default: warn]
     #[arg(long, global = true, value_name = "FILTER", env = "SCROLLBACK_LOG")]
     pub(crate) log: Option<String>,
@@ -196,6 +199,9 @@ pub(crate) struct Settings {
     )]
     pub(crate) telegram_webhook_listen: Option<SocketAddr>,
     // Secrets are no flags: other users of the machine can read a command line.
+    /// `SCROLLBACK_KEY`: the master key itself.
+    #[arg(skip)]
+    pub(crate) key: Option<Secret>,
     /// `SCROLLBACK_DISCORD_TOKEN`.
     #[arg(skip)]
     pub(crate) discord_token: Option<Secret>,
@@ -211,6 +217,7 @@ impl Settings {
     /// Adds the secrets that the environment holds.
     pub(crate) fn with_secrets(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
         let secret = |name: &str| variable(name).map(Secret::new);
+        self.key = secret("SCROLLBACK_KEY");
         self.discord_token = secret("SCROLLBACK_DISCORD_TOKEN");
         self.telegram_token = secret("SCROLLBACK_TELEGRAM_TOKEN");
         self.telegram_webhook_secret = secret("SCROLLBACK_TELEGRAM_WEBHOOK_SECRET");

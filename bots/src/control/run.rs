@@ -1,7 +1,7 @@
 //! What each request does, for the control socket and for a directory opened here alike.
 
 use anyhow::Context as _;
-use scrollback::{Cache, Page};
+use scrollback::{Cache, MasterKey, Page};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -26,6 +26,14 @@ pub(super) async fn run(
         Request::Forget { what } => forget(cache, what).await?,
         Request::Verify {} => value(&cache.verify().await.context("cannot verify")?)?,
         Request::Stats {} => stats(cache)?,
+        Request::RotateKey { file } => {
+            let master = MasterKey::from_file(file)?;
+            cache
+                .rotate_key(&master)
+                .await
+                .context("cannot rotate the master key")?;
+            serde_json::json!({ "rotated": true })
+        }
     };
     Ok(done)
 }

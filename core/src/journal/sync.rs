@@ -15,7 +15,7 @@ impl Shared {
                 return;
             }
         };
-        if let Err(e) = writer.current.sync() {
+        if let Err(e) = self.codec.sync().and_then(|()| writer.current.sync()) {
             tracing::warn!(error = %e, "journal: fsync failed; writing what is pending again");
             let bad = writer.current.number;
             writer.leave(next);
@@ -81,8 +81,10 @@ impl Shared {
                 match writer.current.handle() {
                     Ok(file) => {
                         let number = writer.current.number;
-                        let result =
-                            parking_lot::MutexGuard::unlocked(&mut writer, || segment::sync(&file));
+                        let result = parking_lot::MutexGuard::unlocked(&mut writer, || {
+                            self.codec.sync()?;
+                            segment::sync(&file)
+                        });
                         match result {
                             Ok(()) => {
                                 synced = upto;

@@ -13,6 +13,7 @@ fn open(dir: &Path) -> (Journal, Vec<Replayed>) {
             journal_bytes: 1 << 20,
             free_floor_bytes: 0,
         },
+        Codec::plain(),
     )
     .unwrap()
 }
@@ -108,6 +109,7 @@ fn the_bound_is_an_error_and_room_comes_back() {
             journal_bytes: 3000,
             free_floor_bytes: 0,
         },
+        Codec::plain(),
     )
     .unwrap();
     let big = Bytes::from(vec![b'x'; 1000]);

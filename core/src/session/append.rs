@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::codec::{self, Kind};
 use crate::error::{Error, Result};
 use crate::fault_point::{Plant, planted};
 use crate::fold::Mention;
@@ -154,7 +153,7 @@ impl Cell {
         };
         let conditional = matches!(entry.body, Body::State(_));
         let id = entry.id;
-        let record = codec::encode(Kind::Entry, self.address.hash64(), &entry)?;
+        let record = engine.codec.entry(&self.address, &entry)?;
         let epoch = self.inner.lock().replica.as_ref().map_or(0, |r| r.epoch);
         let position = match engine.level {
             Level::Cached => 0,

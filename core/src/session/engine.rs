@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::hot::{HotTier, WriterId};
 use crate::journal::Journal;
@@ -84,6 +85,8 @@ const SHARDS: usize = 16;
 pub(crate) struct Engine {
     pub(crate) hot: Arc<dyn HotTier>,
     pub(crate) store: Arc<dyn Store>,
+    /// The store's: what it keeps, the journal and the hot tier hold as well.
+    pub(crate) codec: Codec,
     pub(crate) journal: Journal,
     pub(crate) window: Arc<Window>,
     pub(crate) ttl: Arc<dyn TtlPolicy>,
@@ -126,6 +129,7 @@ impl Engine {
         Self {
             ids: EntryIds::new(parts.clock.wall_ms()),
             hot: parts.hot,
+            codec: parts.store.codec(),
             store: parts.store,
             journal: parts.journal,
             window: Arc::new(parts.window),

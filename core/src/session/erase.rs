@@ -22,7 +22,14 @@ impl Cell {
         self.flush_now(engine).await?;
         let address = self.address.clone();
         let whole = what.clone();
-        let erased = engine.blocking(move |s| s.erase(&address, &whole)).await?;
+        let erased = engine.blocking(move |s| s.erase(&address, &whole)).await;
+        if erased.is_err() {
+            // It may have been done all the same.
+            let mut inner = self.inner.lock();
+            inner.reload = true;
+            inner.replica = None;
+        }
+        let erased = erased?;
         if erased.epoch > 0 && !matches!(what, Erase::Before(_)) || erased.messages > 0 {
             let mut inner = self.inner.lock();
             inner.need_epoch = inner.need_epoch.max(erased.epoch);

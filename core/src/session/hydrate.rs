@@ -7,7 +7,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::codec::{self, Kind};
 use crate::error::{Error, Result};
 use crate::fold::Fold;
 use crate::hot::{Place, Publish, Published};
@@ -91,11 +90,11 @@ impl Cell {
         let over = old.as_ref().map(|log| log.last);
         let mut extras = self.beyond(engine, &stored, old).await?;
         renumber(&stored, &mut extras);
-        let (snapshot, last, decoded) = self.merge(&stored, &extras)?;
+        let (snapshot, last, decoded) = self.merge(engine, &stored, &extras)?;
         let place = Place::new(epoch, last);
         let publish = Publish {
             at: place,
-            snapshot: codec::encode(Kind::Snapshot, self.address.hash64(), &snapshot)?,
+            snapshot: engine.codec.snapshot(&self.address, &snapshot)?,
             over,
             mark: Some(engine.writer.clone()),
             ttl_ms: None,
@@ -161,7 +160,7 @@ impl Cell {
         for d in &mut extras {
             let erased = stored.erased.apply(epoch, &mut d.entry);
             if d.entry.strip(settled) || erased {
-                d.record = codec::encode(Kind::Entry, self.address.hash64(), &d.entry)?;
+                d.record = engine.codec.entry(&self.address, &d.entry)?;
             }
         }
         // What was erased keeps its number, if that is free, so that no hole is left.
@@ -171,11 +170,15 @@ impl Cell {
     }
 
     /// The copy: the store's window and the extras, by number.
-    pub(super) fn merge(&self, stored: &Stored, extras: &[Decoded]) -> Result<Merged> {
-        let hash = self.address.hash64();
+    pub(super) fn merge(
+        &self,
+        engine: &Engine,
+        stored: &Stored,
+        extras: &[Decoded],
+    ) -> Result<Merged> {
         let mut all = Vec::with_capacity(stored.entries.len() + extras.len());
         for (number, record) in &stored.entries {
-            let entry: Entry = codec::decode(Kind::Entry, hash, record)?;
+            let entry: Entry = engine.codec.read_entry(&self.address, record)?;
             all.push((*number, record.clone(), entry));
         }
         all.extend(
@@ -283,7 +286,7 @@ impl Cell {
             if stored.epoch != epoch {
                 continue;
             }
-            let (snapshot, last, decoded) = self.merge(&stored, &[])?;
+            let (snapshot, last, decoded) = self.merge(engine, &stored, &[])?;
             let mut fold = Fold::new(
                 Arc::clone(&engine.window),
                 snapshot.summary,

@@ -12,7 +12,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::codec::{self, Kind};
 use crate::error::{Error, Result};
 use crate::fold::Fold;
 use crate::hot::{LogEntry, Place, Read, Record};
@@ -109,7 +108,7 @@ impl Cell {
             if e.at != Place::new(at.epoch, number) {
                 return Ok(Caught::Load);
             }
-            let entry: Entry = codec::decode(Kind::Entry, self.address.hash64(), record)?;
+            let entry: Entry = engine.codec.read_entry(&self.address, record)?;
             decoded.push((number, entry));
         }
         let mut inner = self.inner.lock();
@@ -163,7 +162,7 @@ impl Cell {
     pub(super) async fn read_log(&self, engine: &Engine, generation: u64) -> Result<Option<Log>> {
         match engine.hot.read(&self.address, None, generation).await? {
             Read::Entries(entries) if !entries.is_empty() => {
-                Log::decode(&entries, self.address.hash64()).map(Some)
+                Log::decode(&engine.codec, &self.address, &entries).map(Some)
             }
             _ => Ok(None),
         }
@@ -279,10 +278,9 @@ impl Cell {
         let mut inner = self.inner.lock();
         for p in inner.pending.iter_mut().filter(|p| p.born > 0) {
             if p.born < erased.all_below || !erased.authors_below.is_empty() {
-                let mut entry: Entry =
-                    codec::decode(Kind::Entry, self.address.hash64(), &p.record)?;
+                let mut entry = engine.codec.read_entry(&self.address, &p.record)?;
                 if erased.apply(p.born, &mut entry) {
-                    let record = codec::encode(Kind::Entry, self.address.hash64(), &entry)?;
+                    let record = engine.codec.entry(&self.address, &entry)?;
                     engine.backlog.replace(p.record.len(), record.len());
                     p.record = record;
                     p.entry = None;

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
-use crate::codec::{self, Kind};
+use crate::codec::Codec;
 use crate::error::Result;
 use crate::hot::{LogEntry, Place, Record};
+use crate::key::Address;
 use crate::message::Entry;
-use crate::summary::{Snapshot, Summary};
+use crate::summary::Summary;
 
 /// A log entry decoded, with what is needed to copy it.
 pub(super) struct Decoded {
@@ -28,8 +29,8 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Decodes a log of the session with this [`hash64`](crate::key::Address::hash64).
-    pub(super) fn decode(entries: &[LogEntry], hash: u64) -> Result<Self> {
+    /// Decodes a log of the session.
+    pub(super) fn decode(codec: &Codec, session: &Address, entries: &[LogEntry]) -> Result<Self> {
         let last = entries.last().map_or(Place::default(), |e| e.at);
         let mut log = Self {
             last,
@@ -45,12 +46,12 @@ impl Log {
             next = Some(e.at.number + 1);
             match &e.record {
                 Record::Snapshot(bytes) => {
-                    let snapshot: Snapshot = codec::decode(Kind::Snapshot, hash, bytes)?;
+                    let snapshot = codec.read_snapshot(session, bytes)?;
                     log.summary = snapshot.summary;
                     log.complete = snapshot.complete;
                     log.whole = contiguous;
                     for (number, record) in snapshot.entries {
-                        let entry = codec::decode(Kind::Entry, hash, &record)?;
+                        let entry = codec.read_entry(session, &record)?;
                         log.entries.push(Decoded {
                             number,
                             entry,
@@ -59,10 +60,10 @@ impl Log {
                     }
                 }
                 Record::Entry(record) => {
-                    let entry = codec::decode(Kind::Entry, hash, record)?;
+                    let entry = codec.read_entry(session, record)?;
                     let number = e.at.number;
                     if let Some(carry) = &e.carry {
-                        let summary = codec::decode(Kind::Summary, hash, carry)?;
+                        let summary = codec.read_summary(session, carry)?;
                         log.carried = Some((number - 1, summary));
                     }
                     log.whole = contiguous && (log.whole || e.carry.is_some());

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use crate::codec::{self, Kind};
 use crate::error::{Error, Result};
 use crate::hot::{Append, Appended, Place};
+use crate::keyring::Keyring;
 use crate::message::{Entry, EntryId};
+use crate::session::Level;
 use crate::session::append::ATTEMPTS;
 use crate::session::cell::{Cell, Inner, Pending};
 use crate::session::engine::Engine;
@@ -60,7 +61,7 @@ impl Cell {
             let Some((record, conditional)) = pending else {
                 continue;
             };
-            let entry: Entry = codec::decode(Kind::Entry, self.address.hash64(), &record)?;
+            let entry: Entry = engine.codec.read_entry(&self.address, &record)?;
             let left = if conditional {
                 None
             } else {
@@ -71,7 +72,7 @@ impl Cell {
                 continue;
             };
             if left != entry {
-                let record = codec::encode(Kind::Entry, self.address.hash64(), &left)?;
+                let record = engine.codec.entry(&self.address, &left)?;
                 self.replace(engine, id, record);
             }
             match self.place_one(engine, id, away).await? {
@@ -89,6 +90,7 @@ impl Cell {
         id: EntryId,
         away: bool,
     ) -> Result<Placing> {
+        self.seal_again(engine, id)?;
         let Some((append, entry)) = self.next_append(engine, id, away)? else {
             return Ok(Placing::Again);
         };
@@ -121,6 +123,35 @@ impl Cell {
             r.fold.forget_ids_below(below);
         }
         Ok(Placing::Done)
+    }
+
+    /// An entry that stands nowhere yet is younger than any erasure; a key that one destroyed since it was sealed
+    /// must not take it along.
+    fn seal_again(&self, engine: &Engine, id: EntryId) -> Result<()> {
+        if !engine.codec.keyring().is_some_and(Keyring::has_destroyed) {
+            return Ok(());
+        }
+        let waiting = self.inner.lock().find(id).and_then(|p| {
+            let waits = p.is_unplaced() && !p.sent && p.born == 0;
+            let entry = p.entry.clone().filter(|_| waits);
+            entry.map(|entry| (p.record.clone(), entry))
+        });
+        let Some((record, entry)) = waiting else {
+            return Ok(());
+        };
+        if !engine.codec.is_stale(&self.address, &record) {
+            return Ok(());
+        }
+        let record = engine.codec.entry(&self.address, &entry)?;
+        if engine.level != Level::Cached {
+            engine.journal.append(&self.address, id, 0, &record)?;
+        }
+        let mut inner = self.inner.lock();
+        if let Some(p) = inner.find_mut(id) {
+            engine.backlog.replace(p.record.len(), record.len());
+            p.record = record;
+        }
+        Ok(())
     }
 
     /// The tier refused it: it is certainly not there.
@@ -163,11 +194,7 @@ impl Cell {
         };
         let entry = match &p.entry {
             Some(entry) => Arc::clone(entry),
-            None => Arc::new(codec::decode(
-                Kind::Entry,
-                self.address.hash64(),
-                &p.record,
-            )?),
+            None => Arc::new(engine.codec.read_entry(&self.address, &p.record)?),
         };
         p.sent = !away;
         inner.unsure |= !away && !inner.marked;
@@ -178,7 +205,7 @@ impl Cell {
         };
         let below = r.fold.summary.cut.number().min(durable);
         let trims = !away && below >= r.trimmed + TRIM_STEP;
-        let carry = || codec::encode(Kind::Summary, self.address.hash64(), &r.fold.summary);
+        let carry = || engine.codec.summary(&self.address, &r.fold.summary);
         let append = Append {
             at: Place::new(r.epoch, r.fold.last + 1),
             entry: p.record.clone(),

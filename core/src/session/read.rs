@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::codec::{self, Kind};
 use crate::error::Result;
 use crate::hot::{LogEntry, Place, Read, Record};
 use crate::message::{Body, Entry, EntryId, Message, Seq, State};
@@ -15,7 +14,6 @@ use crate::session::Context;
 use crate::session::cell::Cell;
 use crate::session::engine::{Engine, count};
 use crate::store::{Found, Page};
-use crate::summary::Snapshot;
 
 /// A page's largest size, so that no caller reads a whole history into memory by accident.
 const PAGE_LIMIT: usize = 10_000;
@@ -197,7 +195,7 @@ impl Cell {
         let mut places: HashMap<EntryId, Place> = HashMap::new();
         let mut entries = Vec::with_capacity(raw.len());
         for (place, born, record) in raw.into_iter().rev() {
-            let entry: Entry = codec::decode(Kind::Entry, self.address.hash64(), &record)?;
+            let entry: Entry = engine.codec.read_entry(&self.address, &record)?;
             match places.entry(entry.id) {
                 Slot::Vacant(slot) => {
                     slot.insert(place);
@@ -272,7 +270,7 @@ impl Cell {
         };
         let generation = engine.hot.generation();
         let raw = match engine.hot.read(&self.address, after, generation).await {
-            Ok(Read::Entries(entries)) => self.unfold(entries)?,
+            Ok(Read::Entries(entries)) => self.unfold(engine, entries)?,
             Ok(Read::Missing | Read::Suspect) => Vec::new(),
             Err(e) if e.is_outage() => {
                 engine.hot_failed(Some(&e));
@@ -284,14 +282,13 @@ impl Cell {
     }
 
     /// A log's entries, also those that its snapshot holds, whose writers may not have flushed them yet.
-    fn unfold(&self, log: Vec<LogEntry>) -> Result<Vec<Raw>> {
+    fn unfold(&self, engine: &Engine, log: Vec<LogEntry>) -> Result<Vec<Raw>> {
         let mut raw = Vec::with_capacity(log.len());
         for e in log {
             match e.record {
                 Record::Entry(record) => raw.push((e.at, e.at.epoch, record)),
                 Record::Snapshot(bytes) => {
-                    let hash = self.address.hash64();
-                    let snapshot: Snapshot = codec::decode(Kind::Snapshot, hash, &bytes)?;
+                    let snapshot = engine.codec.read_snapshot(&self.address, &bytes)?;
                     let place = |number| Place::new(e.at.epoch, number);
                     let entries = snapshot.entries.into_iter();
                     raw.extend(entries.map(|(n, record)| (place(n), e.at.epoch, record)));

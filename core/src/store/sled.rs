@@ -10,10 +10,9 @@
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use ::sled::Db;
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -23,6 +22,7 @@ use self::fault::{Fault, Outcome};
 use self::opening::Writer;
 use self::session::Session;
 use self::table::{Txn, Verified};
+use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::fault_point;
 use crate::key::Address;
@@ -32,7 +32,9 @@ use crate::store::{
 };
 
 mod check;
+mod config;
 mod disk;
+mod encryption;
 mod erase;
 mod fault;
 mod flush;
@@ -44,6 +46,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use config::{Quarantined, SledConfig};
+
 #[cfg(feature = "faults")]
 pub(crate) use ::sled::fail::set as arm_fault;
 
@@ -52,63 +56,13 @@ const TIER: &str = "sled";
 /// How many epochs are reserved with one fsync.
 const EPOCHS: u64 = 1_000;
 
-/// Where the store lives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SledConfig {
-    dir: PathBuf,
-    wait_lock: Duration,
-    cache_bytes: u64,
-}
-
-impl SledConfig {
-    /// sled's cache by default: with it 1 M messages stay below 200 MB of memory.
-    pub const CACHE_BYTES: u64 = 64 << 20;
-
-    /// A data directory; it is created if absent. Holds `store/` (sled) and `journal/`.
-    #[must_use]
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: dir.into(),
-            wait_lock: Duration::ZERO,
-            cache_bytes: Self::CACHE_BYTES,
-        }
-    }
-
-    /// How long to wait while another process holds the directory (default: not at all).
-    #[must_use]
-    pub const fn wait_lock(mut self, wait: Duration) -> Self {
-        self.wait_lock = wait;
-        self
-    }
-
-    /// How much sled may cache, in bytes (default: [`Self::CACHE_BYTES`]; at least 1 MiB).
-    #[must_use]
-    pub fn cache_bytes(mut self, bytes: u64) -> Self {
-        self.cache_bytes = bytes.max(1 << 20);
-        self
-    }
-
-    /// The data directory.
-    #[must_use]
-    pub fn data_dir(&self) -> &Path {
-        &self.dir
-    }
-}
-
-/// A store that could not be used was moved aside, and a new one begun: older history and the index
-/// of duplicates are gone with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quarantined {
-    /// Where it is now.
-    pub path: PathBuf,
-    /// What was wrong with it, without users' text.
-    pub why: String,
-}
-
 /// The store.
 #[derive(Debug)]
 pub struct SledStore {
     config: SledConfig,
+    codec: Codec,
+    /// One forget at a time destroys keys; taken before all other locks.
+    forgetting: Mutex<()>,
     /// Taken before `syncing`, which is taken before `engine`.
     writer: Mutex<Writer>,
     syncing: Mutex<Synced>,
@@ -153,9 +107,12 @@ impl SledStore {
     pub fn open(config: &SledConfig) -> Result<(Self, Option<Quarantined>)> {
         disk::make_dir(&config.dir)?;
         let lock = disk::lock(&config.dir, config.wait_lock)?;
-        let (engine, writer, quarantined) = opening::open(config)?;
+        let codec = encryption::open(config)?;
+        let (engine, writer, quarantined) = opening::open(config, &codec)?;
         let store = Self {
             config: config.clone(),
+            codec,
+            forgetting: Mutex::default(),
             syncing: Mutex::new(Synced { step: writer.step }),
             applied: AtomicU64::new(writer.step),
             writer: Mutex::new(writer),
@@ -195,7 +152,7 @@ impl SledStore {
         self.run(|| {
             let engine = self.engine.read();
             let engine = engine.as_ref().ok_or(Fault::Caller(Error::Closed))?;
-            op(&mut Txn::new(&engine.db, &self.verified))
+            op(&mut Txn::new(&engine.db, &self.verified, &self.codec))
         })
     }
 
@@ -245,7 +202,7 @@ impl SledStore {
             return Err(self.poison("sled panicked while it was closed".to_owned()));
         }
         self.opened.fetch_add(1, Ordering::SeqCst);
-        match opening::attempt(&self.config, false, writer.next_epoch) {
+        match opening::attempt(&self.config, &self.codec, false, writer.next_epoch) {
             Ok((fresh, counters)) => {
                 syncing.step = counters.step;
                 self.applied.store(counters.step, Ordering::SeqCst);
@@ -308,6 +265,8 @@ impl SledStore {
         // Not under the engine's lock, so that others read and apply during the fsync; whoever closes sled
         // takes `syncing` first.
         let engine = self.engine.read().clone();
+        // What is sealed must not be durable before its keys are.
+        self.codec.sync().map_err(Fault::Sync)?;
         engine.ok_or(Fault::Caller(Error::Closed))?.sync(step)?;
         syncing.step = step;
         Ok(())
@@ -359,11 +318,15 @@ impl Store for SledStore {
         TIER
     }
 
+    fn codec(&self) -> Codec {
+        self.codec.clone()
+    }
+
     fn allot(&self, session: &Address, above: u64) -> Result<u64> {
         self.run(|| {
             let mut writer = self.writer.lock();
             let db = self.db()?;
-            let mut txn = Txn::new(&db, &self.verified);
+            let mut txn = Txn::new(&db, &self.verified, &self.codec);
             let mut found = Session::find_or_make(&mut txn, session, &mut writer.next_sid)?;
             let floor = above.max(found.row.epoch);
             let (epoch, reserved) = Self::epoch(&mut writer, found.txn, floor)?;
@@ -394,11 +357,14 @@ impl Store for SledStore {
 
     fn flush(&self, batch: &[SessionFlush]) -> Result<Vec<SessionFlushed>> {
         self.run(|| {
-            let decoded: Outcome<Vec<_>> = batch.iter().map(flush::decode).collect();
+            let decoded: Outcome<Vec<_>> = batch
+                .iter()
+                .map(|part| flush::decode(&self.codec, part))
+                .collect();
             let decoded = decoded?;
             let mut writer = self.writer.lock();
             let db = self.db()?;
-            let mut txn = Txn::new(&db, &self.verified);
+            let mut txn = Txn::new(&db, &self.verified, &self.codec);
             let mut flushed = Vec::with_capacity(batch.len());
             for (part, entries) in batch.iter().zip(decoded) {
                 let done = flush::apply(&mut txn, &mut writer.next_sid, part, entries)?;
@@ -426,10 +392,11 @@ impl Store for SledStore {
     }
 
     fn erase(&self, session: &Address, what: &Erase) -> Result<Erased> {
+        let _one = self.forgetting.lock();
         self.run(|| {
             let mut writer = self.writer.lock();
             let db = self.db()?;
-            let mut txn = Txn::new(&db, &self.verified);
+            let mut txn = Txn::new(&db, &self.verified, &self.codec);
             let Some(mut found) = Session::find(&mut txn, session)? else {
                 return Ok(Erased::default());
             };
@@ -451,15 +418,21 @@ impl Store for SledStore {
             erased.epoch = epoch;
             found.row.epoch = epoch;
             found.save()?;
+            let destroying = encryption::Destroying::of(&self.codec, session, what);
+            if let Some(destroying) = &destroying {
+                destroying.announce(&mut txn)?;
+                writer.forgets = destroying.forgets;
+            }
             let applied = self.apply_reserving(writer, txn, reserved)?;
             drop(db);
             self.sync(applied)?;
+            destroying.map_or(Ok(()), |d| d.destroy(&self.codec))?;
             Ok(erased)
         })
     }
 
     fn check(&self) -> Result<Checked> {
-        let mut checked = self.read(|txn| check::run(txn.tree))?;
+        let mut checked = self.read(|txn| check::run(txn.tree, txn.codec))?;
         checked
             .violations
             .extend(disk::quarantined(&self.config.dir));

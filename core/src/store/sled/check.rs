@@ -12,16 +12,16 @@ use super::fault::{Fault, Outcome};
 use super::keys;
 use super::session::{Mention, Row, Session};
 use super::table::{self, CHUNK, Txn, Verified};
-use crate::codec::{self, Kind};
+use crate::codec::Codec;
 use crate::key::Address;
-use crate::message::{Body, Entry, Seq};
+use crate::message::{Body, Seq};
 use crate::store::Checked;
 use crate::summary::author_hash;
 
 /// More violations than this are not told.
 const TOLD: usize = 100;
 
-pub(super) fn run(tree: &Tree) -> Outcome<Checked> {
+pub(super) fn run(tree: &Tree, codec: &Codec) -> Outcome<Checked> {
     let mut checked = Checked::default();
     let mut sids = HashSet::new();
     let mut rows = Vec::new();
@@ -37,7 +37,7 @@ pub(super) fn run(tree: &Tree) -> Outcome<Checked> {
     raw(tree, &sids, &mut checked)?;
     for (key, _) in rows {
         checked.sessions += 1;
-        let done = session(tree, &key, &mut checked);
+        let done = session(tree, codec, &key, &mut checked);
         told(&mut checked, &key, done)?;
     }
     Ok(checked)
@@ -120,9 +120,9 @@ struct Seen {
     authors: HashSet<u128>,
 }
 
-fn session(tree: &Tree, key: &str, checked: &mut Checked) -> Outcome<()> {
+fn session(tree: &Tree, codec: &Codec, key: &str, checked: &mut Checked) -> Outcome<()> {
     let verified = Verified::default();
-    let mut txn = Txn::new(tree, &verified);
+    let mut txn = Txn::new(tree, &verified, codec);
     let Some(mut session) = Session::find(&mut txn, &Address::from_text(key))? else {
         return Err(Fault::damage("its row stands under another key"));
     };
@@ -178,7 +178,7 @@ fn entry(
     seen: &mut Seen,
 ) -> Outcome<Option<&'static str>> {
     let number = keys::number_at(key, 9).ok_or_else(|| Fault::damage("a key is cut short"))?;
-    let entry: Entry = codec::decode(Kind::Entry, session.hash, record).map_err(Fault::Damage)?;
+    let entry = session.read_entry(record)?;
     seen.last = seen.last.max(number);
     seen.entries += 1;
     seen.numbers.insert(number, ());

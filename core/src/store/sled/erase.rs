@@ -10,8 +10,7 @@ use super::fault::{Fault, Outcome};
 use super::keys;
 use super::session::{Mention, Session, void_if_empty};
 use super::table;
-use crate::codec::{self, Kind};
-use crate::message::{Body, Entry, Message, Seq};
+use crate::message::{Body, Message, Seq};
 use crate::store::{Erase, Erased};
 use crate::summary::author_hash;
 
@@ -41,8 +40,7 @@ fn one(
     what: &Erase,
     erased: &mut Erased,
 ) -> Outcome<bool> {
-    let mut entry: Entry =
-        codec::decode(Kind::Entry, session.hash, record).map_err(Fault::Damage)?;
+    let mut entry = session.read_entry(record)?;
     let before = entry.clone();
     match &mut entry.body {
         Body::Messages(slots) => {

@@ -6,16 +6,16 @@
 use super::fault::{Fault, Outcome};
 use super::session::{Mention, Session, slot, void_if_empty};
 use super::table::Txn;
-use crate::codec::{self, Kind};
+use crate::codec::Codec;
 use crate::error::Error;
 use crate::fault_point::{Plant, planted};
 use crate::message::{Body, Entry, Message, Seq};
 use crate::store::{FlushEntry, Flushed, SessionFlush, SessionFlushed};
 
 /// Decodes what is to be stored, before any lock is taken.
-pub(super) fn decode(flush: &SessionFlush) -> Outcome<Vec<Entry>> {
+pub(super) fn decode(codec: &Codec, flush: &SessionFlush) -> Outcome<Vec<Entry>> {
     let one = |fe: &FlushEntry| {
-        let entry: Entry = codec::decode(Kind::Entry, flush.session.hash64(), &fe.record)?;
+        let entry = codec.read_entry(&flush.session, &fe.record)?;
         let fields = match &entry.body {
             Body::Messages(slots) => slots.len() as u64,
             _ => 0,

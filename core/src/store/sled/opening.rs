@@ -11,9 +11,10 @@ use bytes::Bytes;
 use super::disk::{self, Engine, FORMAT, Failed};
 use super::fault::{Fault, Outcome};
 use super::table::{self, Txn, Verified};
-use super::{Quarantined, SledConfig, check, keys};
-use crate::codec;
+use super::{Quarantined, SledConfig, check, encryption, keys};
+use crate::codec::{self, Codec};
 use crate::error::{Error, Result};
+use crate::keyring::Keyring;
 
 /// What only writers look at: counters, under one lock.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,11 +27,20 @@ pub(super) struct Writer {
     pub(super) step: u64,
     /// The sum of the prints of all that [`keys::is_common`].
     pub(super) sum: u64,
+    /// Every key that something stored is sealed with has a smaller number; 0 when nothing is sealed.
+    pub(super) keys: u64,
+    /// How often keys were destroyed, as far as the store knows.
+    pub(super) forgets: u64,
 }
 
 impl Writer {
     /// Counts one step more, in memory and in `txn`, which must be complete but for this.
     pub(super) fn step(&mut self, txn: &mut Txn<'_>) -> Outcome<()> {
+        let keys = txn.codec.keyring().map_or(0, Keyring::next);
+        if keys > self.keys {
+            put_number(txn, "keys", keys)?;
+            self.keys = keys;
+        }
         let sum = self.sum.wrapping_add(txn.change(keys::is_common));
         let mut value = (self.step + 1).to_be_bytes().to_vec();
         value.extend_from_slice(&sum.to_be_bytes());
@@ -41,9 +51,12 @@ impl Writer {
 }
 
 /// Opens the store under the (locked) directory; one that cannot be used is moved aside.
-pub(super) fn open(config: &SledConfig) -> Result<(Engine, Writer, Option<Quarantined>)> {
+pub(super) fn open(
+    config: &SledConfig,
+    codec: &Codec,
+) -> Result<(Engine, Writer, Option<Quarantined>)> {
     let dir = &config.dir;
-    match attempt(config, disk::is_suspect(dir), 1) {
+    match attempt(config, codec, disk::is_suspect(dir), 1) {
         Ok((engine, writer)) => {
             disk::trusted(dir)?;
             Ok((engine, writer, None))
@@ -57,7 +70,7 @@ pub(super) fn open(config: &SledConfig) -> Result<(Engine, Writer, Option<Quaran
             // Hot tiers may still hold epochs that the lost store allotted. They rise by one at a time, so
             // the clock's milliseconds are above them all.
             let first_epoch = crate::clock::system().wall_ms().max(1);
-            match attempt(config, false, first_epoch) {
+            match attempt(config, codec, false, first_epoch) {
                 Ok((engine, writer)) => Ok((engine, writer, Some(quarantined))),
                 Err(Failed::Refused(e)) => Err(e),
                 Err(Failed::Damaged(why)) => Err(Error::decode("a new store", why)),
@@ -69,13 +82,15 @@ pub(super) fn open(config: &SledConfig) -> Result<(Engine, Writer, Option<Quaran
 /// Opens and verifies; `full` reads everything, else only what sessions share.
 pub(super) fn attempt(
     config: &SledConfig,
+    codec: &Codec,
     full: bool,
     first_epoch: u64,
 ) -> Result<(Engine, Writer), Failed> {
     let mark = disk::read_mark(&config.dir)?;
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let engine = Engine::open(config)?;
-        let writer = verify(config, &engine, mark, full, first_epoch)?;
+        let mut writer = verify(config, codec, &engine, mark, full, first_epoch)?;
+        encryption::agree(config, &engine, codec, &mut writer)?;
         Ok((engine, writer))
     }));
     opened.unwrap_or_else(|panic| Err(Failed::Damaged(words(&*panic))))
@@ -92,6 +107,7 @@ pub(super) fn words(panic: &(dyn Any + Send)) -> String {
 
 fn verify(
     config: &SledConfig,
+    codec: &Codec,
     engine: &Engine,
     mark: u64,
     full: bool,
@@ -107,7 +123,7 @@ fn verify(
         Some(f) if *f > FORMAT => return Err(Failed::Refused(disk::newer(&config.dir, *f))),
         Some(_) => {}
         None if mark == 0 && engine.db.is_empty() => {
-            return initialise(engine, first_epoch).map_err(bad);
+            return initialise(engine, codec, first_epoch).map_err(bad);
         }
         None => return Err(Failed::Damaged("it has lost all it held".to_owned())),
     }
@@ -124,7 +140,7 @@ fn verify(
         ));
     }
     if full {
-        let checked = check::run(&engine.db).map_err(bad)?;
+        let checked = check::run(&engine.db, codec).map_err(bad)?;
         if let Some(first) = checked.violations.first() {
             return Err(Failed::Damaged(first.clone()));
         }
@@ -132,7 +148,7 @@ fn verify(
     Ok(writer)
 }
 
-fn initialise(engine: &Engine, first_epoch: u64) -> Outcome<Writer> {
+fn initialise(engine: &Engine, codec: &Codec, first_epoch: u64) -> Outcome<Writer> {
     let mut writer = Writer {
         next_sid: 1,
         next_epoch: first_epoch,
@@ -140,7 +156,7 @@ fn initialise(engine: &Engine, first_epoch: u64) -> Outcome<Writer> {
         ..Writer::default()
     };
     let verified = Verified::default();
-    let mut txn = Txn::new(&engine.db, &verified);
+    let mut txn = Txn::new(&engine.db, &verified, codec);
     let format = Bytes::copy_from_slice(&[FORMAT, codec::VERSION]);
     txn.put(keys::meta("format"), format)?;
     put_number(&mut txn, "sid", writer.next_sid)?;
@@ -174,6 +190,8 @@ fn read_writer(tree: &Tree) -> Outcome<Writer> {
         ceiling,
         step: number(keys::STEP, 0)?,
         sum: number(keys::STEP, 8)?,
+        keys: number("keys", 0).unwrap_or_default(),
+        forgets: number(encryption::FORGETS, 0).unwrap_or_default(),
     })
 }
 

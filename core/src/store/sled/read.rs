@@ -10,7 +10,6 @@ use super::fault::{Fault, Outcome};
 use super::keys;
 use super::session::{Mention, Row, Session};
 use super::table::{self, Txn};
-use crate::codec::{self, Kind};
 use crate::key::Address;
 use crate::message::{Author, Body, Entry, EntryId, Message, Seq};
 use crate::store::{Found, Known, Page, Stored};
@@ -29,8 +28,7 @@ pub(super) fn window(txn: &mut Txn<'_>, address: &Address) -> Outcome<Option<Sto
     let from = keys::log(sid, summary.cut.number());
     for item in table::scan(tree, &from, &keys::after(&keys::of_session(keys::LOG, sid))) {
         let (key, record) = item?;
-        let entry: Entry =
-            codec::decode(Kind::Entry, session.hash, &record).map_err(Fault::Damage)?;
+        let entry = session.read_entry(&record)?;
         note_ids(entry, &mut ids);
         entries.push((number(&key)?, record));
     }
@@ -112,7 +110,7 @@ pub(super) fn history(
     let Some(session) = Session::find(txn, address)? else {
         return Ok(Vec::new());
     };
-    let (sid, hash) = (session.row.sid, session.hash);
+    let sid = session.row.sid;
     let limit = page.limit.clamp(1, PAGE);
     let before = page.before.unwrap_or(Seq(u64::MAX));
     let from = keys::of_session(keys::LOG, sid);
@@ -122,7 +120,7 @@ pub(super) fn history(
     for item in table::scan(tree, &from, &to).rev() {
         let (key, record) = item?;
         let number = number(&key)?;
-        let entry: Entry = codec::decode(Kind::Entry, hash, &record).map_err(Fault::Damage)?;
+        let entry = session.read_entry(&record)?;
         let Body::Messages(slots) = entry.body else {
             continue;
         };

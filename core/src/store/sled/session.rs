@@ -99,7 +99,7 @@ impl Mention {
 pub(super) struct Session<'a, 't> {
     pub(super) txn: &'a mut Txn<'t>,
     pub(super) row: Row,
-    pub(super) hash: u64,
+    pub(super) address: Address,
 }
 
 impl<'a, 't> Session<'a, 't> {
@@ -112,7 +112,7 @@ impl<'a, 't> Session<'a, 't> {
         Ok(Some(Self {
             txn,
             row,
-            hash: address.hash64(),
+            address: address.clone(),
         }))
     }
 
@@ -146,7 +146,7 @@ impl<'a, 't> Session<'a, 't> {
         Ok(Self {
             txn,
             row,
-            hash: address.hash64(),
+            address: address.clone(),
         })
     }
 
@@ -183,9 +183,13 @@ impl<'a, 't> Session<'a, 't> {
 
     pub(super) fn entry(&mut self, number: u64) -> Outcome<Option<Entry>> {
         let record = self.txn.get(keys::log(self.row.sid, number))?;
-        record
-            .map(|r| codec::decode(Kind::Entry, self.hash, &r).map_err(Fault::Damage))
-            .transpose()
+        record.map(|r| self.read_entry(&r)).transpose()
+    }
+
+    /// Decodes an entry's record.
+    pub(super) fn read_entry(&self, record: &[u8]) -> Outcome<Entry> {
+        let entry = self.txn.codec.read_entry(&self.address, record);
+        entry.map_err(Fault::Damage)
     }
 
     /// The entry that the row or an index says is there.
@@ -195,7 +199,8 @@ impl<'a, 't> Session<'a, 't> {
     }
 
     pub(super) fn put_entry(&mut self, number: u64, entry: &Entry) -> Outcome<()> {
-        let record = codec::encode(Kind::Entry, self.hash, entry).map_err(Fault::Caller)?;
+        let record = self.txn.codec.entry(&self.address, entry);
+        let record = record.map_err(Fault::Caller)?;
         self.put_record(number, record)
     }
 

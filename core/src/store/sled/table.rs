@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use super::fault::{Fault, Outcome};
 use super::keys;
+use crate::codec::Codec;
 use crate::error::Error;
 
 /// The largest value given to sled; a value ends with the first chunk that is shorter.
@@ -136,6 +137,7 @@ pub(super) struct Txn<'t> {
     pub(super) tree: &'t Tree,
     /// Sessions (by number) whose sum was compared since sled was opened.
     pub(super) verified: &'t Verified,
+    pub(super) codec: &'t Codec,
     cells: HashMap<Vec<u8>, Cell>,
 }
 
@@ -152,10 +154,11 @@ struct Cell {
 }
 
 impl<'t> Txn<'t> {
-    pub(super) fn new(tree: &'t Tree, verified: &'t Verified) -> Self {
+    pub(super) fn new(tree: &'t Tree, verified: &'t Verified, codec: &'t Codec) -> Self {
         Self {
             tree,
             verified,
+            codec,
             cells: HashMap::new(),
         }
     }

@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::codec::{self, Kind};
+use crate::codec::{self, Codec, Kind};
 use crate::message::{Body, Entry, Seq};
 use crate::store::{FlushEntry, Flushed};
 
@@ -178,7 +178,8 @@ fn a_store_of_a_newer_format_is_refused_and_not_touched() {
     std::fs::write(&mark, sound).unwrap();
     let db = ::sled::open(dir.path().join("store")).unwrap();
     let verified = Verified::default();
-    let mut txn = Txn::new(&db, &verified);
+    let codec = Codec::plain();
+    let mut txn = Txn::new(&db, &verified, &codec);
     let format = bytes::Bytes::from_static(&[disk::FORMAT + 1, 1]);
     txn.put(keys::meta("format"), format).unwrap();
     db.apply_batch(txn.into_batch().unwrap()).unwrap();

@@ -1,0 +1,318 @@
+//! The file of wrapped keys.
+//!
+//! ```text
+//! "SBK1" · print of the master key 8 · next number u64 · forgets u64 · crc32 u32
+//! number u64 · session u128 · has author u8 · author u128 · nonce 24 · wrapped key 48 · crc32 u32      (a key; repeated)
+//! ```
+//! Integers are big-endian. New keys are appended; a destruction or a rotation writes the file anew beside it, fsyncs and
+//! renames. Invariant: whatever is cut off in the middle of an append was used for nothing yet.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use chacha20poly1305::aead::{Aead, AeadCore, KeyInit, OsRng, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use zeroize::Zeroizing;
+
+use super::{MasterKey, Owner};
+use crate::error::{Error, Result};
+use crate::fault_point::fault;
+
+const MAGIC: [u8; 4] = *b"SBK1";
+const HEAD: usize = 4 + 8 + 8 + 8 + 4;
+const RECORD: usize = 8 + 16 + 1 + 16 + NONCE + WRAPPED + 4;
+const NONCE: usize = 24;
+/// A key and its authentication tag.
+const WRAPPED: usize = 32 + 16;
+
+/// A key as it stands in the file.
+#[derive(Debug, Clone)]
+pub(super) struct Wrapped {
+    pub(super) number: u64,
+    pub(super) owner: Owner,
+    nonce: [u8; NONCE],
+    wrapped: Vec<u8>,
+}
+
+impl Wrapped {
+    pub(super) fn new(number: u64, owner: Owner, key: &Key, master: &MasterKey) -> Result<Self> {
+        let nonce = XChaCha20Poly1305::generate_nonce(&mut OsRng);
+        let bound = bound(number, owner);
+        let payload = Payload {
+            msg: key.as_slice(),
+            aad: &bound,
+        };
+        let wrapped = master.cipher().encrypt(&nonce, payload);
+        Ok(Self {
+            number,
+            owner,
+            nonce: nonce.into(),
+            wrapped: wrapped.map_err(|_| Error::Invalid("a key cannot be wrapped".to_owned()))?,
+        })
+    }
+
+    fn key(&self, master: &MasterKey) -> Result<Zeroizing<Vec<u8>>> {
+        let bound = bound(self.number, self.owner);
+        let payload = Payload {
+            msg: &self.wrapped,
+            aad: &bound,
+        };
+        let key = master
+            .cipher()
+            .decrypt(XNonce::from_slice(&self.nonce), payload);
+        key.map(Zeroizing::new).map_err(|_| {
+            Error::Config(vec![
+                "the file of keys was changed by somebody else; restore it".to_owned(),
+            ])
+        })
+    }
+
+    /// The cipher of the key.
+    pub(super) fn unwrap(&self, master: &MasterKey) -> Result<XChaCha20Poly1305> {
+        XChaCha20Poly1305::new_from_slice(&self.key(master)?)
+            .map_err(|_| Error::decode("a wrapped key", "its length is wrong"))
+    }
+
+    /// The same key wrapped by another master key.
+    pub(super) fn rewrap(&self, old: &MasterKey, new: &MasterKey) -> Result<Self> {
+        let key = self.key(old)?;
+        Self::new(self.number, self.owner, Key::from_slice(&key), new)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = bound(self.number, self.owner);
+        out.extend_from_slice(&self.nonce);
+        out.extend_from_slice(&self.wrapped);
+        out.extend_from_slice(&crc32fast::hash(&out).to_be_bytes());
+        out
+    }
+
+    fn decode(record: &[u8]) -> Option<Self> {
+        let mut rest = sealed(record)?;
+        let number = u64::from_be_bytes(take(&mut rest)?);
+        let session = u128::from_be_bytes(take(&mut rest)?);
+        let [has] = take(&mut rest)?;
+        let author = u128::from_be_bytes(take(&mut rest)?);
+        Some(Self {
+            number,
+            owner: (session, (has == 1).then_some(author)),
+            nonce: take(&mut rest)?,
+            wrapped: rest.to_vec(),
+        })
+    }
+}
+
+/// What a wrapped key is bound to, which is also how its record begins.
+fn bound(number: u64, (session, author): Owner) -> Vec<u8> {
+    let mut out = Vec::with_capacity(RECORD);
+    out.extend_from_slice(&number.to_be_bytes());
+    out.extend_from_slice(&session.to_be_bytes());
+    out.push(u8::from(author.is_some()));
+    out.extend_from_slice(&author.unwrap_or_default().to_be_bytes());
+    out
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*head)
+}
+
+/// What stands before a checksum that is right.
+fn sealed(bytes: &[u8]) -> Option<&[u8]> {
+    let (head, crc) = bytes.split_last_chunk::<4>()?;
+    (crc32fast::hash(head).to_be_bytes() == *crc).then_some(head)
+}
+
+/// What a file of keys holds.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    pub(super) existed: bool,
+    pub(super) next: u64,
+    pub(super) forgets: u64,
+    pub(super) keys: Vec<Wrapped>,
+}
+
+/// The file, open for appending.
+#[derive(Debug)]
+pub(super) struct KeyFile {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    dirty: AtomicBool,
+}
+
+impl KeyFile {
+    pub(super) fn open(path: &Path, master: &MasterKey) -> Result<(Self, Content)> {
+        let bytes = match fs::read(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let content = Content {
+                    next: 1,
+                    ..Content::default()
+                };
+                let file = write_anew(path, master, 1, 0, &[])?;
+                return Ok((Self::new(path, file, HEAD), content));
+            }
+            other => other.map_err(|e| failed(path, "read", e))?,
+        };
+        let (content, sound) = read(path, &bytes, master)?;
+        let file = OpenOptions::new().append(true).open(path);
+        let file = file.map_err(|e| failed(path, "open", e))?;
+        // What an append left in part was used for nothing.
+        file.set_len(sound as u64)
+            .and_then(|()| file.sync_all())
+            .map_err(|e| failed(path, "repair", e))?;
+        Ok((Self::new(path, file, sound), content))
+    }
+
+    fn new(path: &Path, file: File, length: usize) -> Self {
+        Self {
+            path: path.to_owned(),
+            file,
+            length: length as u64,
+            dirty: AtomicBool::new(false),
+        }
+    }
+
+    /// Appends a key; not durable yet.
+    pub(super) fn append(&mut self, wrapped: &Wrapped) -> Result<()> {
+        let bytes = wrapped.encode();
+        self.dirty.store(true, SeqCst);
+        let written = fault("keys.write").and_then(|()| self.file.write_all(&bytes));
+        if let Err(e) = written {
+            // Cut off what was written in part, so that what follows can be read.
+            if let Err(cut) = self.file.set_len(self.length) {
+                tracing::error!(error = %cut, "keys: cannot cut off a half-written key");
+            }
+            return Err(failed(&self.path, "write", e));
+        }
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty.load(SeqCst)
+    }
+
+    /// Fsyncs; false when that failed, after which only [`rewrite`](Self::rewrite) makes it durable.
+    pub(super) fn sync(&mut self) -> bool {
+        match fault("keys.sync").and_then(|()| self.file.sync_data()) {
+            Ok(()) => {
+                self.dirty.store(false, SeqCst);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "keys: fsync failed; writing the file anew");
+                false
+            }
+        }
+    }
+
+    /// Puts a file with these keys in the place of this one; durable when it returns.
+    pub(super) fn rewrite(
+        &mut self,
+        master: &MasterKey,
+        next: u64,
+        forgets: u64,
+        keys: &[Wrapped],
+    ) -> Result<()> {
+        self.file = write_anew(&self.path, master, next, forgets, keys)?;
+        self.length = (HEAD + keys.len() * RECORD) as u64;
+        self.dirty.store(false, SeqCst);
+        Ok(())
+    }
+}
+
+fn write_anew(
+    path: &Path,
+    master: &MasterKey,
+    next: u64,
+    forgets: u64,
+    keys: &[Wrapped],
+) -> Result<File> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&master.print());
+    bytes.extend_from_slice(&next.to_be_bytes());
+    bytes.extend_from_slice(&forgets.to_be_bytes());
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
+    keys.iter()
+        .for_each(|key| bytes.extend_from_slice(&key.encode()));
+    place(path, &bytes).map_err(|e| failed(path, "write", e))
+}
+
+/// Writes beside the file, fsyncs, renames, fsyncs the directory.
+fn place(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let fresh = path.with_extension("new");
+    match fs::remove_file(&fresh) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.create_new(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    fault("keys.create")?;
+    let mut file = options.open(&fresh)?;
+    fault("keys.write")?;
+    file.write_all(bytes)?;
+    fault("keys.sync")?;
+    file.sync_all()?;
+    fault("keys.rename")?;
+    fs::rename(&fresh, path)?;
+    fault("keys.dir-sync")?;
+    if let Some(dir) = path.parent() {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(file)
+}
+
+/// Reads a file; the second is how much of it is sound (a torn end is not).
+fn read(path: &Path, bytes: &[u8], master: &MasterKey) -> Result<(Content, usize)> {
+    let refuse =
+        |why: &str| Error::Config(vec![format!("the file of keys {}: {why}", path.display())]);
+    let damaged = || refuse("it is damaged; restore it from where you keep a copy of it");
+    let (head, mut rest) = bytes.split_at_checked(HEAD).ok_or_else(damaged)?;
+    let mut fields = sealed(head).ok_or_else(damaged)?;
+    if take(&mut fields) != Some(MAGIC) {
+        return Err(refuse("it is none, or of a newer program"));
+    }
+    if take(&mut fields) != Some(master.print()) {
+        return Err(refuse(
+            "the master key is not the one that it was written with",
+        ));
+    }
+    let (Some(next), Some(forgets)) = (take(&mut fields), take(&mut fields)) else {
+        return Err(damaged());
+    };
+    let mut content = Content {
+        existed: true,
+        next: u64::from_be_bytes(next),
+        forgets: u64::from_be_bytes(forgets),
+        keys: Vec::new(),
+    };
+    while let Some((record, after)) = rest.split_at_checked(RECORD) {
+        match Wrapped::decode(record) {
+            Some(wrapped) => content.keys.push(wrapped),
+            // The last one may have been cut off by a power cut that kept its length.
+            None if after.len() < RECORD => break,
+            None => return Err(damaged()),
+        }
+        rest = after;
+    }
+    Ok((content, bytes.len() - rest.len()))
+}
+
+fn failed(path: &Path, what: &str, e: io::Error) -> Error {
+    let advice = match e.kind() {
+        io::ErrorKind::StorageFull => "free some disk space",
+        io::ErrorKind::PermissionDenied => "make it readable and writable for this user",
+        _ => "check the disk",
+    };
+    Error::unavailable(
+        "keys",
+        format!("cannot {what} {}; {advice}", path.display()),
+        e,
+    )
+}

@@ -1,0 +1,116 @@
+//! What the file of keys promises by itself.
+
+use super::*;
+
+const SESSION: u128 = 7;
+const ANN: Option<u128> = Some(1);
+const BOB: Option<u128> = Some(2);
+
+fn open(path: &Path, master: &MasterKey) -> Keyring {
+    Keyring::open(path, master).unwrap()
+}
+
+#[test]
+fn what_was_sealed_opens_after_a_restart_with_the_same_master_key_and_place_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, master) = (dir.path().join("keys"), MasterKey::generate());
+    let keyring = open(&path, &master);
+    assert!(!keyring.existed());
+    let sealed = keyring.seal((SESSION, ANN), b"here", b"text").unwrap();
+    keyring.sync().unwrap();
+    drop(keyring);
+    let keyring = open(&path, &master);
+    assert!(keyring.existed());
+    let opened = keyring.unseal(b"here", &sealed).unwrap();
+    assert_eq!(opened.unwrap(), b"text");
+    keyring.unseal(b"there", &sealed).unwrap_err();
+    let other = Keyring::open(&path, &MasterKey::generate()).unwrap_err();
+    assert!(matches!(other, Error::Config(_)), "{other}");
+}
+
+#[test]
+fn every_flipped_bit_of_what_was_sealed_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let keyring = open(&dir.path().join("keys"), &MasterKey::generate());
+    let sealed = keyring.seal((SESSION, None), b"here", b"text").unwrap();
+    for bit in 0..sealed.bytes.len() * 8 {
+        let mut bytes = sealed.bytes.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let bad = Sealed {
+            bytes: bytes.into(),
+            ..sealed
+        };
+        keyring.unseal(b"here", &bad).unwrap_err();
+    }
+    let unknown = Sealed { key: 99, ..sealed };
+    keyring.unseal(b"here", &unknown).unwrap_err();
+}
+
+#[test]
+fn a_destroyed_key_opens_nothing_any_more_and_its_number_is_never_given_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, master) = (dir.path().join("keys"), MasterKey::generate());
+    let keyring = open(&path, &master);
+    let seal = |keyring: &Keyring, author| keyring.seal((SESSION, author), b"x", b"text").unwrap();
+    let (of_ann, of_bob) = (seal(&keyring, ANN), seal(&keyring, BOB));
+    keyring.destroy(SESSION, ANN, 1).unwrap();
+    let again = seal(&keyring, ANN);
+    assert!(again.key > of_bob.key);
+    drop(keyring);
+    for keyring in [open(&path, &master), open(&path, &master)] {
+        assert_eq!(keyring.forgets(), 1);
+        assert!(keyring.unseal(b"x", &of_ann).unwrap().is_none());
+        assert!(keyring.is_destroyed(&of_ann) && !keyring.is_destroyed(&of_bob));
+        assert!(keyring.unseal(b"x", &of_bob).unwrap().is_some());
+        assert!(keyring.unseal(b"x", &again).unwrap().is_some());
+    }
+    let keyring = open(&path, &master);
+    keyring.destroy(SESSION, None, 2).unwrap();
+    assert!(keyring.is_empty());
+    let file = std::fs::read(&path).unwrap();
+    assert!(file.len() < 64, "destroyed keys are not in the file");
+}
+
+#[test]
+fn a_rotation_leaves_what_was_sealed_readable_with_the_new_master_key_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys");
+    let (old, new) = (MasterKey::generate(), MasterKey::generate());
+    let keyring = open(&path, &old);
+    let before = keyring.seal((SESSION, ANN), b"x", b"before").unwrap();
+    keyring.rotate(&new).unwrap();
+    let after = keyring.seal((SESSION, BOB), b"x", b"after").unwrap();
+    drop(keyring);
+    Keyring::open(&path, &old).unwrap_err();
+    let keyring = open(&path, &new);
+    assert_eq!(keyring.unseal(b"x", &before).unwrap().unwrap(), b"before");
+    assert_eq!(keyring.unseal(b"x", &after).unwrap().unwrap(), b"after");
+}
+
+#[test]
+fn a_torn_end_is_cut_off_and_damage_before_it_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, master) = (dir.path().join("keys"), MasterKey::generate());
+    let keyring = open(&path, &master);
+    let sealed: Vec<_> = (0..3)
+        .map(|n| keyring.seal((n, None), b"x", b"text").unwrap())
+        .collect();
+    drop(keyring);
+    let whole = std::fs::read(&path).unwrap();
+    for cut in 1..60 {
+        std::fs::write(&path, &whole[..whole.len() - cut]).unwrap();
+        let keyring = open(&path, &master);
+        assert!(keyring.unseal(b"x", &sealed[1]).unwrap().is_some());
+        keyring.seal((9, None), b"x", b"text").unwrap();
+        drop(keyring);
+        assert_eq!(open(&path, &master).len(), 3);
+    }
+    for at in [0, 5, 20, 40, 60, 160] {
+        let mut bad = whole.clone();
+        bad[at] ^= 1;
+        std::fs::write(&path, &bad).unwrap();
+        let refused = Keyring::open(&path, &master).unwrap_err();
+        assert!(matches!(refused, Error::Config(_)), "byte {at}: {refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), bad, "it is left as it was");
+    }
+}

@@ -1,0 +1,70 @@
+//! How the embedded store is set up, and what is told when it had to begin anew. Knows no file.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::keyring::MasterKey;
+
+/// Where the store lives.
+#[derive(Debug, Clone)]
+pub struct SledConfig {
+    pub(super) dir: PathBuf,
+    pub(super) wait_lock: Duration,
+    pub(super) cache_bytes: u64,
+    pub(super) master: Option<MasterKey>,
+}
+
+impl SledConfig {
+    /// sled's cache by default: with it 1 M messages stay below 200 MB of memory.
+    pub const CACHE_BYTES: u64 = 64 << 20;
+
+    /// A data directory; it is created if absent. Holds `store/` (sled) and `journal/`.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            wait_lock: Duration::ZERO,
+            cache_bytes: Self::CACHE_BYTES,
+            master: None,
+        }
+    }
+
+    /// How long to wait while another process holds the directory (default: not at all).
+    #[must_use]
+    pub const fn wait_lock(mut self, wait: Duration) -> Self {
+        self.wait_lock = wait;
+        self
+    }
+
+    /// How much sled may cache, in bytes (default: [`Self::CACHE_BYTES`]; at least 1 MiB).
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes.max(1 << 20);
+        self
+    }
+
+    /// Encrypts what people say in the store, in the journal and in the hot tier, from now on (default: no). The
+    /// keys, wrapped by `master`, are in the file `keys` of the data directory, which is not for backups: a forget
+    /// destroys keys, and with them what lies in copies. Session keys, ids and times are not encrypted.
+    #[must_use]
+    pub fn encrypt(mut self, master: MasterKey) -> Self {
+        self.master = Some(master);
+        self
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// A store that could not be used was moved aside, and a new one begun: older history and the index
+/// of duplicates are gone with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Where it is now.
+    pub path: PathBuf,
+    /// What was wrong with it, without users' text.
+    pub why: String,
+}

@@ -1,0 +1,241 @@
+//! Keys beside the store: opening them, keeping both in step, and what to do when one of them is older.
+//!
+//! ```text
+//! DIR/keys      wrapped keys (see `keyring`); not for backups
+//! ```
+//! The store notes how many keys there were and how often keys were destroyed, so that a file of keys that is older than the
+//! store is refused, and a store that is older than the file of keys (yesterday's copy put back) is cleared of what was
+//! forgotten since. Invariant: a forget is durable in the store before its keys are destroyed; a forget that was cut short
+//! in between is finished at the next open.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::disk::{Engine, Failed};
+use super::fault::{Fault, Outcome};
+use super::opening::{self, Writer};
+use super::session::{Mention, Session, slot};
+use super::table::{self, Txn, Verified};
+use super::{SledConfig, keys, read};
+use crate::codec::{self, Codec, Kind};
+use crate::error::{Error, Result};
+use crate::key::Address;
+use crate::keyring::Keyring;
+use crate::message::Body;
+use crate::store::Erase;
+use crate::summary::author_hash;
+
+/// Where the keys are.
+fn path(config: &SledConfig) -> PathBuf {
+    config.dir.join("keys")
+}
+
+/// How this directory's records are written.
+pub(super) fn open(config: &SledConfig) -> Result<Codec> {
+    let path = path(config);
+    match &config.master {
+        Some(master) => {
+            let keyring = Keyring::open(&path, master)?;
+            Ok(Codec::sealed(Arc::new(keyring)))
+        }
+        None if path.exists() => Err(Error::Config(vec![format!(
+            "{} is encrypted; give its master key",
+            config.dir.display()
+        )])),
+        None => Ok(Codec::plain()),
+    }
+}
+
+/// Brings store and keys into step, or refuses.
+pub(super) fn agree(
+    config: &SledConfig,
+    engine: &Engine,
+    codec: &Codec,
+    writer: &mut Writer,
+) -> Result<(), Failed> {
+    let fault = |fault: Fault| match fault {
+        Fault::Caller(e) => Failed::Refused(e),
+        other => Failed::Damaged(other.words()),
+    };
+    let Some(keyring) = codec.keyring() else {
+        // A plain store, or one whose file of keys is gone.
+        if writer.keys > 0 {
+            return Err(Failed::Refused(lost(config)));
+        }
+        return Ok(());
+    };
+    if writer.keys > keyring.next() {
+        if !keyring.existed() {
+            // It was made just now, and would hide that the real one is missing.
+            std::fs::remove_file(path(config)).ok();
+        }
+        return Err(Failed::Refused(lost(config)));
+    }
+    if writer.forgets > keyring.forgets() {
+        finish(engine, codec).map_err(fault)?;
+    } else if writer.forgets < keyring.forgets() {
+        tracing::warn!(
+            "the store is older than its file of keys: taking out what was forgotten since"
+        );
+        clear(engine, codec, writer).map_err(fault)?;
+    }
+    Ok(())
+}
+
+fn lost(config: &SledConfig) -> Error {
+    Error::Config(vec![format!(
+        "{} is missing or older than the encrypted store beside it; put the newest copy of it back",
+        path(config).display()
+    )])
+}
+
+/// What a forget is about to destroy. Part of the stored format.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Destroying {
+    #[serde(rename = "k")]
+    session: String,
+    #[serde(rename = "a")]
+    author: Option<u128>,
+    /// The count of forgets with this one.
+    #[serde(rename = "f")]
+    pub(super) forgets: u64,
+}
+
+const DESTROYING: &str = "destroying";
+pub(super) const FORGETS: &str = "forgets";
+
+impl Destroying {
+    /// What an erasure destroys; nothing without keys, or when it goes by time.
+    pub(super) fn of(codec: &Codec, session: &Address, what: &Erase) -> Option<Self> {
+        let author = match what {
+            Erase::All => None,
+            Erase::Author(author) => Some(author_hash(author)),
+            Erase::Before(_) => return None,
+        };
+        let keyring = codec.keyring()?;
+        Some(Self {
+            session: session.as_str().to_owned(),
+            author,
+            forgets: keyring.forgets() + 1,
+        })
+    }
+
+    /// Notes in the forget's own step which keys it is about to destroy.
+    pub(super) fn announce(&self, txn: &mut Txn<'_>) -> Outcome<()> {
+        let note = codec::encode(Kind::Row, 0, self).map_err(Fault::Caller)?;
+        txn.put(keys::meta(DESTROYING), note)?;
+        opening::put_number(txn, FORGETS, self.forgets)
+    }
+
+    /// Destroys the keys; durable when it returns.
+    pub(super) fn destroy(&self, codec: &Codec) -> Outcome<()> {
+        let session = Address::from_text(&self.session);
+        let done = codec.destroy(&session, self.author, self.forgets);
+        done.map_err(Fault::Caller)
+    }
+}
+
+/// Destroys the keys of a forget that was cut short after its step.
+fn finish(engine: &Engine, codec: &Codec) -> Outcome<()> {
+    let note = table::read(&engine.db, &keys::meta(DESTROYING))?
+        .ok_or_else(|| Fault::damage("what a forget was about to destroy is missing"))?;
+    let note: Destroying = codec::decode(Kind::Row, 0, &note).map_err(Fault::Damage)?;
+    note.destroy(codec)
+}
+
+/// Takes everything out of the store whose key is destroyed, session by session.
+fn clear(engine: &Engine, codec: &Codec, writer: &mut Writer) -> Outcome<()> {
+    let verified = Verified::default();
+    let mut after: Option<String> = None;
+    loop {
+        let txn = Txn::new(&engine.db, &verified, codec);
+        let page = read::sessions(&txn, after.as_deref(), 256)?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.as_str().to_owned());
+        for address in &page {
+            let mut txn = Txn::new(&engine.db, &verified, codec);
+            if let Some(session) = Session::find(&mut txn, address)? {
+                clear_session(session)?;
+            }
+            step(engine, writer, txn)?;
+        }
+    }
+    let mut txn = Txn::new(&engine.db, &verified, codec);
+    let forgets = codec.keyring().map_or(0, Keyring::forgets);
+    opening::put_number(&mut txn, FORGETS, forgets)?;
+    writer.forgets = forgets;
+    step(engine, writer, txn)?;
+    engine.sync(writer.step)
+}
+
+fn step(engine: &Engine, writer: &mut Writer, mut txn: Txn<'_>) -> Outcome<()> {
+    writer.step(&mut txn)?;
+    if let Some(batch) = txn.into_batch() {
+        engine.db.apply_batch(batch)?;
+    }
+    Ok(())
+}
+
+fn clear_session(mut session: Session<'_, '_>) -> Outcome<()> {
+    let (tree, sid, codec) = (session.txn.tree, session.row.sid, session.txn.codec);
+    let (mut messages, mut authors, mut stale) = (0, HashSet::new(), false);
+    for item in table::under(tree, &keys::of_session(keys::LOG, sid)) {
+        let (key, record) = item?;
+        let number = keys::number_at(&key, 9).ok_or_else(|| Fault::damage("a key is cut short"))?;
+        let entry = session.read_entry(&record)?;
+        messages += entry.len() as u64;
+        if let Body::Messages(slots) = &entry.body {
+            let by = slots.iter().flatten().filter_map(|m| m.author.as_ref());
+            authors.extend(by.map(author_hash));
+        }
+        if codec.is_stale(&session.address, &record) {
+            stale = true;
+            session.put_entry(number, &entry)?;
+        }
+    }
+    if !stale {
+        return Ok(());
+    }
+    session.row.messages = messages;
+    clear_mentions(&mut session)?;
+    for item in table::under(tree, &keys::of_session(keys::SPOKE, sid)) {
+        let hash = keys::wide_at(&item?.0, 9).ok_or_else(|| Fault::damage("a key is cut short"))?;
+        if !authors.contains(&hash) {
+            session.drop_author(hash)?;
+        }
+    }
+    if session.row.state_at > 0 && session.expect(session.row.state_at)?.body == Body::Void {
+        session.row.state_at = 0;
+        session.row.summary.state = None;
+    }
+    if let Some((seq, _)) = session.row.summary.system
+        && slot(&mut session.expect(seq.number())?, seq).is_none_or(|m| m.is_none())
+    {
+        session.row.summary.system = None;
+    }
+    session.save().map(drop)
+}
+
+/// Platform ids of what is gone stay known as gone.
+fn clear_mentions(session: &mut Session<'_, '_>) -> Outcome<()> {
+    let (tree, sid) = (session.txn.tree, session.row.sid);
+    for item in table::under(tree, &keys::of_session(keys::PLATFORM, sid)) {
+        let (key, record): (Vec<u8>, Bytes) = item?;
+        let gone = match Mention::read(&record)? {
+            Mention::Gone => false,
+            Mention::At(seq) => {
+                let mut entry = session.expect(seq.number())?;
+                slot(&mut entry, seq).is_none_or(|m| m.is_none())
+            }
+            Mention::Ahead(number) => session.expect(number)?.body == Body::Void,
+        };
+        if gone {
+            session.put_mention(key, Mention::Gone)?;
+        }
+    }
+    Ok(())
+}
