@@ -1,6 +1,14 @@
 //! Where tests make an operation on a file fail, and the faults that they plant to test themselves.
 //!
 //! Invariant: without the feature `faults` nothing of this is compiled in. Knows no file.
+#![cfg_attr(
+    not(feature = "faults"),
+    expect(
+        dead_code,
+        unreachable_pub,
+        reason = "only the feature shows what can be planted, and plants it"
+    )
+)]
 
 /// A mistake planted on purpose, so that the fault campaign can show that it would find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use scrollback::testing::faults;
-use scrollback::{Cache, RedisConfig, SessionKey, SledConfig, Window, session};
+use scrollback::{Cache, MasterKey, RedisConfig, SessionKey, SledConfig, Window, session};
 use serde::{Deserialize, Serialize};
 
 /// How a role's cache is set up.
@@ -20,7 +20,12 @@ pub(crate) struct CacheSpec {
     pub(crate) flush_every_ms: u64,
     /// The free disk space that the journal leaves.
     pub(crate) free_floor_bytes: u64,
+    /// With a master key of the campaign's own.
+    pub(crate) encrypted: bool,
 }
+
+/// The campaign's master key.
+const MASTER: &str = "5cf0113e5cf0113e5cf0113e5cf0113e5cf0113e5cf0113e5cf0113e5cf0113e";
 
 impl CacheSpec {
     /// In process, journaled, flushed every 50 ms so that a short life has seen every step.
@@ -31,6 +36,7 @@ impl CacheSpec {
             synced: false,
             flush_every_ms: 50,
             free_floor_bytes: 8 << 20,
+            encrypted: false,
         }
     }
 
@@ -40,13 +46,23 @@ impl CacheSpec {
         self
     }
 
+    /// Encrypted, or not.
+    pub(crate) const fn encrypted(mut self, encrypted: bool) -> Self {
+        self.encrypted = encrypted;
+        self
+    }
+
     /// Opens the cache.
     ///
     /// # Errors
     /// It cannot be opened.
     pub(crate) async fn open(&self) -> anyhow::Result<Cache> {
+        let mut store = SledConfig::new(&self.data).wait_lock(Duration::from_secs(5));
+        if self.encrypted {
+            store = store.encrypt(MasterKey::from_hex(MASTER)?);
+        }
         let mut builder = Cache::builder()
-            .store(SledConfig::new(&self.data).wait_lock(Duration::from_secs(5)))
+            .store(store)
             .window(Window::messages(20))
             .flush_every(Duration::from_millis(self.flush_every_ms))
             .journal_limits(1 << 30, self.free_floor_bytes);

@@ -25,7 +25,7 @@ const LIVES: u64 = 3;
 fn kill(round: &Round) -> anyhow::Result<Outcome> {
     let mut rng = round.rng();
     let ledger = round.dir().join("ledger");
-    let cache = CacheSpec::new(round.data());
+    let cache = CacheSpec::new(round.data()).encrypted(round.number.is_multiple_of(2));
     for life in 0..LIVES {
         let mut writer = Process::start("writer", &WriterSpec::new(cache.clone(), &ledger))?;
         // A fifth of the kills comes before it is open, while it replays what the last life left.
