@@ -74,6 +74,7 @@ impl Config {
 
     fn merge(mut over: Settings, mut under: Settings) -> Self {
         let chat = Chat::merge(&mut over, &mut under);
+        let key = Key::merge(&over, &under);
         let span = |over: Option<Span>, under: Option<Span>| over.or(under).map(|span| span.0);
         let level = match over.level.or(under.level) {
             None | Some(Acknowledge::Journaled) => Level::Journaled,
@@ -98,7 +99,7 @@ impl Config {
                 .max_message_bytes
                 .or(under.max_message_bytes)
                 .unwrap_or(64 * 1024),
-            key: Key::merge(&over, &under),
+            key,
             log: over.log.or(under.log),
             chat,
         }
