@@ -18,7 +18,7 @@ use crate::message::{Author, Message, Seq};
 use crate::session::engine::Engine;
 use crate::session::{Forgotten, Session};
 use crate::stats::{Closed, Stats, Verified};
-use crate::store::Erase;
+use crate::store::{Compacted, Erase, Progress};
 use crate::verify;
 
 /// The cache; cheap to clone. Close it to be sure that all is durable; what is not is in the journal.
@@ -141,6 +141,20 @@ impl Cache {
     /// An outage of the store; the entries stay in the journal.
     pub async fn flush(&self) -> Result<()> {
         flusher::flush(&self.engine).await
+    }
+
+    /// Makes everything durable, then gives back the disk space of what was erased, edited and deleted; the texts of it
+    /// leave the files. Reads and appends go on meanwhile. `progress` is told of every session, on a thread of the store's.
+    ///
+    /// It also runs by itself, looked for every hour, when the files hold much more than they must.
+    ///
+    /// # Errors
+    /// An outage of the store; [`Error::DiskLow`](crate::Error::DiskLow) without room for a copy of what is kept;
+    /// [`Error::Invalid`](crate::Error::Invalid) while another one runs. The store is then as it was.
+    pub async fn compact(&self, progress: impl Fn(Progress) + Send + 'static) -> Result<Compacted> {
+        flusher::flush(&self.engine).await?;
+        self.engine.journal.retire();
+        self.engine.off_thread(move |s| s.compact(&progress)).await
     }
 
     /// Checks journal, hot tier and store against each other.

@@ -95,10 +95,11 @@ mod armed {
     }
 
     /// Fails when the point was told to: `return` (or `return(eio)`) for an I/O error, `return(enospc)` for a full
-    /// disk.
+    /// disk, `return(abort)` to die on the spot as of kill -9.
     pub(crate) fn fault(point: &'static str) -> Result<()> {
         fail::fail_point!(point, |kind| Err(match kind.as_deref() {
-            Some("enospc") => Error::from(ErrorKind::StorageFull),
+            Some("abort") => std::process::abort(),
+            Some("enospc" | "full") => Error::from(ErrorKind::StorageFull),
             _ => Error::other("injected at a fault point"),
         }));
         Ok(())

@@ -22,7 +22,7 @@ use crate::store::{FlushEntry, Flushed, SessionFlush, SessionFlushed};
 
 mod upkeep;
 
-use upkeep::{retain, retained_from, sweep};
+use upkeep::{compact_if_wasteful, retain, retained_from, sweep};
 
 /// Entries of one session in one store transaction.
 const SESSION_BATCH: usize = 512;
@@ -43,6 +43,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
+/// How often is looked whether the store wastes disk space: it fills slowly, and a compaction reads it all.
+const COMPACT_EVERY: Duration = Duration::from_secs(3600);
+
 /// Asks the flusher to stop, and by when.
 pub(crate) type Stop = watch::Receiver<Option<tokio::time::Instant>>;
 
@@ -58,7 +61,9 @@ impl Flusher {
     /// Runs until told to stop; then until nothing is left or the deadline has passed.
     pub(crate) async fn run(mut self) {
         let mut backoff = Duration::ZERO;
-        let (mut recovered, mut swept, mut retained) = (false, None, None);
+        let (mut recovered, mut swept, mut retained, mut compacted) = (false, None, None, None);
+        // Beside the rounds, which must go on; a close of the store ends it.
+        let mut compacting = JoinSet::new();
         let clock = &self.engine.clock;
         let started = (clock.wall_ms(), clock.monotonic());
         loop {
@@ -89,6 +94,10 @@ impl Flusher {
             let now = self.engine.clock.monotonic();
             if is_due(&mut swept, now, SWEEP_EVERY) {
                 sweep(&self.engine);
+            }
+            compacting.try_join_next();
+            if compacting.is_empty() && is_due(&mut compacted, now, COMPACT_EVERY) {
+                compacting.spawn(compact_if_wasteful(Arc::clone(&self.engine)));
             }
             if let Some(age) = self.retention
                 && is_due(&mut retained, now, RETENTION_EVERY)

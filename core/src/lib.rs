@@ -37,8 +37,8 @@ pub use keyring::MasterKey;
 pub use message::{Attachment, Author, Message, Role, Seq, ToolCall};
 pub use session::{Context, Forgotten, Level, Receipt, Session, Turn};
 pub use stats::{Closed, Stats, Verified};
-pub use store::Page;
 pub use store::sled::SledConfig;
+pub use store::{Compacted, Page, Progress};
 pub use ttl::{Fixed, Pinned, Sliding};
 pub use window::{ApproximateTokens, TokenCounter, Window};
 

@@ -10,6 +10,7 @@
 use std::fmt::Debug;
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use crate::codec::Codec;
 use crate::error::Result;
@@ -160,6 +161,32 @@ pub struct Checked {
     pub violations: Vec<String>,
 }
 
+/// How far a compaction has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Sessions copied.
+    pub done: u64,
+    /// Sessions there are.
+    pub total: u64,
+}
+
+/// What a compaction did. All zero for a store that has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Compacted {
+    /// Bytes on disk before.
+    pub bytes_before: u64,
+    /// Bytes on disk after.
+    pub bytes_after: u64,
+    /// Bytes of the keys and values that remain.
+    pub live_bytes: u64,
+    /// Keys that remain.
+    pub rows_copied: u64,
+    /// Entries of which nothing but the id was left, and that are not kept.
+    pub rows_dropped: u64,
+    /// How long writers had to wait at its end, in milliseconds.
+    pub stall_ms: u64,
+}
+
 /// A durable store.
 pub trait Store: Send + Sync + Debug + 'static {
     /// `sled`, …
@@ -237,6 +264,23 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// # Errors
     /// As [`allot`](Self::allot); damage is a violation, not an error.
     fn check(&self) -> Result<Checked>;
+
+    /// Gives back the disk space of what was erased, edited and deleted, while other calls go on; texts that were
+    /// erased are in none of the store's files after it. The default does nothing.
+    ///
+    /// # Errors
+    /// [`Error::DiskLow`](crate::Error::DiskLow) without room for a copy of what is kept,
+    /// [`Error::Invalid`](crate::Error::Invalid) while another compaction runs, or as [`allot`](Self::allot); the store
+    /// is then as it was.
+    fn compact(&self, progress: &dyn Fn(Progress)) -> Result<Compacted> {
+        progress(Progress::default());
+        Ok(Compacted::default())
+    }
+
+    /// True when a compaction would give back much; cheap to ask. The default says no.
+    fn is_wasteful(&self) -> bool {
+        false
+    }
 
     /// Flushes and closes; later calls fail.
     ///

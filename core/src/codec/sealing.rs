@@ -148,6 +148,12 @@ impl Codec {
         })
     }
 
+    /// True for a record written before there were keys, when there are some now.
+    #[must_use]
+    pub fn is_unsealed(&self, record: &[u8]) -> bool {
+        self.keyring.is_some() && version(record) == Some(VERSION)
+    }
+
     /// True when something in the record was sealed with a key that is destroyed.
     #[must_use]
     pub fn is_stale(&self, session: &Address, record: &[u8]) -> bool {

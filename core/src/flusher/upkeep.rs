@@ -1,4 +1,4 @@
-//! Upkeep beside flushing: dropping replicas nobody needs, erasing what is past retention.
+//! Upkeep beside flushing: dropping replicas nobody needs, erasing what is past retention, giving back disk space.
 //!
 //! Invariant: nothing that is this process's alone is dropped. Knows no journal.
 
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::millis;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::session::cell::Cell;
 use crate::session::engine::Engine;
 use crate::store::Erase;
@@ -94,6 +94,27 @@ pub(super) async fn retain(engine: &Arc<Engine>, before: u64) -> Result<()> {
                 drop(inner);
                 cell.queue(engine);
             }
+        }
+    }
+}
+
+/// Has the store compacted when its files hold much more than they must.
+pub(super) async fn compact_if_wasteful(engine: Arc<Engine>) {
+    if !matches!(engine.off_thread(|s| Ok(s.is_wasteful())).await, Ok(true)) {
+        return;
+    }
+    match engine.off_thread(|s| s.compact(&|_| {})).await {
+        Ok(done) => {
+            engine.journal.retire();
+            tracing::info!(
+                before_bytes = done.bytes_before,
+                after_bytes = done.bytes_after,
+                "the store was compacted"
+            );
+        }
+        Err(Error::Closed | Error::Invalid(_)) => {}
+        Err(error) => {
+            tracing::warn!(%error, "the store could not be compacted; will retry in an hour")
         }
     }
 }

@@ -254,16 +254,25 @@ impl Engine {
         &self,
         call: impl FnOnce(&dyn Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let store = Arc::clone(&self.store);
-        let name = store.name();
-        let result = tokio::task::spawn_blocking(move || call(&*store))
-            .await
-            .unwrap_or_else(|e| Err(Error::unavailable(name, "the call ended early", e)));
+        let name = self.store.name();
+        let result = self.off_thread(call).await;
         match &result {
             Err(e) if e.is_outage() => self.note(&self.store_away, name, Some(e)),
             _ => self.note(&self.store_away, name, None),
         }
         result
+    }
+
+    /// The same for a call that fails without telling anything of the store's reach.
+    pub(crate) async fn off_thread<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = Arc::clone(&self.store);
+        let name = store.name();
+        tokio::task::spawn_blocking(move || call(&*store))
+            .await
+            .unwrap_or_else(|e| Err(Error::unavailable(name, "the call ended early", e)))
     }
 
     pub(crate) async fn known(&self, session: &Address, ids: Vec<EntryId>) -> Result<Known> {

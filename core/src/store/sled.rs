@@ -8,6 +8,7 @@
 //! the store is opened again, which then checks everything; readers never see half a batch. Knows no
 //! tier above it.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ::sled::Db;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+pub use self::config::{Quarantined, SledConfig};
 use self::disk::Engine;
 use self::fault::{Fault, Outcome};
 use self::opening::Writer;
@@ -28,10 +30,12 @@ use crate::fault_point;
 use crate::key::Address;
 use crate::message::{Author, EntryId, Message, Seq};
 use crate::store::{
-    Checked, Erase, Erased, Found, Known, Page, SessionFlush, SessionFlushed, Store, Stored,
+    Checked, Compacted, Erase, Erased, Found, Known, Page, Progress, SessionFlush, SessionFlushed,
+    Store, Stored,
 };
 
 mod check;
+mod compact;
 mod config;
 mod disk;
 mod encryption;
@@ -40,13 +44,12 @@ mod fault;
 mod flush;
 mod keys;
 mod opening;
+mod packed;
 mod read;
 mod session;
 mod table;
 #[cfg(test)]
 mod tests;
-
-pub use config::{Quarantined, SledConfig};
 
 #[cfg(feature = "faults")]
 pub(crate) use ::sled::fail::set as arm_fault;
@@ -72,6 +75,10 @@ pub struct SledStore {
     opened: AtomicU64,
     health: Mutex<Health>,
     verified: Verified,
+    /// One compaction at a time.
+    compacting: Mutex<()>,
+    /// Sessions that changed since the compaction that runs has copied them.
+    touched: Mutex<Option<HashSet<u64>>>,
     lock: Mutex<Option<File>>,
 }
 
@@ -120,6 +127,8 @@ impl SledStore {
             opened: AtomicU64::new(0),
             health: Mutex::new(Health::Fine),
             verified: Verified::default(),
+            compacting: Mutex::default(),
+            touched: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         };
         Ok((store, quarantined))
@@ -228,10 +237,18 @@ impl SledStore {
     fn apply(&self, writer: &mut Writer, mut txn: Txn<'_>) -> Outcome<Applied> {
         let mut stepped = *writer;
         stepped.step(&mut txn)?;
+        // A compaction begins and ends under `writer`.
+        let changed = match *self.touched.lock() {
+            Some(_) => compact::changed(&txn)?,
+            None => HashSet::new(),
+        };
         fault_point::fault("store.apply").map_err(::sled::Error::Io)?;
         let batch = txn.into_batch().unwrap_or_default();
         let engine = self.engine.write();
         let engine = engine.as_ref().ok_or(Fault::Caller(Error::Closed))?;
+        if let Some(touched) = self.touched.lock().as_mut() {
+            touched.extend(changed);
+        }
         engine.db.apply_batch(batch)?;
         *writer = stepped;
         self.applied.store(writer.step, Ordering::SeqCst);
@@ -439,12 +456,25 @@ impl Store for SledStore {
         Ok(checked)
     }
 
+    fn compact(&self, progress: &dyn Fn(Progress)) -> Result<Compacted> {
+        self.compact_store(progress)
+    }
+
+    fn is_wasteful(&self) -> bool {
+        let live = self.writer.lock().live;
+        live.is_some_and(|live| compact::is_wasteful(&self.config.dir, live))
+    }
+
     fn close(&self) -> Result<()> {
         let closed = self.run(|| self.sync(self.applied()));
-        let _writer = self.writer.lock();
-        let _syncing = self.syncing.lock();
-        let engine = self.engine.write().take();
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(engine)));
+        let dropped = {
+            let _writer = self.writer.lock();
+            let _syncing = self.syncing.lock();
+            let engine = self.engine.write().take();
+            catch_unwind(AssertUnwindSafe(|| drop(engine)))
+        };
+        // One that runs notices, and takes its files away while the directory is still ours.
+        drop(self.compacting.lock());
         drop(self.lock.lock().take());
         match (closed, dropped) {
             (Err(Error::Closed), _) | (Ok(()), Ok(())) => Ok(()),

@@ -9,9 +9,9 @@ use ::sled::Tree;
 use bytes::Bytes;
 
 use super::fault::{Fault, Outcome};
-use super::keys;
 use super::session::{Mention, Row, Session};
 use super::table::{self, CHUNK, Txn, Verified};
+use super::{keys, packed};
 use crate::codec::Codec;
 use crate::key::Address;
 use crate::message::{Body, Seq};
@@ -101,7 +101,8 @@ fn raw(tree: &Tree, sids: &HashSet<u64>, checked: &mut Checked) -> Outcome<()> {
 fn is_of_a_session(key: &[u8], sids: &HashSet<u64>) -> bool {
     let at = match key.first() {
         Some(&(keys::META | keys::ROW)) => return true,
-        Some(&(keys::NAME | keys::LOG | keys::ID | keys::PLATFORM | keys::SPOKE)) => 1,
+        Some(&keys::NAME) => 1,
+        Some(kind) if keys::OWN.contains(kind) => 1,
         Some(&keys::AUTHOR) => 17,
         _ => return false,
     };
@@ -183,8 +184,7 @@ fn entry(
     seen.entries += 1;
     seen.numbers.insert(number, ());
     let sid = session.row.sid;
-    let indexed = table::read(session.txn.tree, &keys::id(sid, entry.id))?;
-    if indexed.and_then(|v| keys::number_at(&v, 0)) != Some(number) {
+    if session.number_of(entry.id)? != Some(number) {
         return Ok(Some("an entry is not in the index of entry ids"));
     }
     match entry.body {
@@ -221,6 +221,14 @@ fn indexes(tree: &Tree, sid: u64, seen: &Seen) -> Outcome<(u64, Option<u64>, boo
         let number = keys::number_at(&item?.1, 0);
         ids += u64::from(number.is_some_and(|n| seen.numbers.contains_key(&n)));
     }
+    for item in table::under(tree, &keys::of_session(keys::KNOWN, sid)) {
+        let (key, block) = item?;
+        let known = packed::read_known(&key, &block)?;
+        ids += known
+            .iter()
+            .filter(|(_, number)| seen.numbers.contains_key(number))
+            .count() as u64;
+    }
     let (mut mentions, mut standing, mut agree) = (0, 0, true);
     for item in table::under(tree, &keys::of_session(keys::PLATFORM, sid)) {
         let (key, record) = item?;
@@ -236,6 +244,9 @@ fn indexes(tree: &Tree, sid: u64, seen: &Seen) -> Outcome<(u64, Option<u64>, boo
             }
             Mention::Gone => true,
         };
+    }
+    for item in table::under(tree, &keys::of_session(keys::GONE, sid)) {
+        mentions += packed::read_gone(&item?.1)?.len() as u64;
     }
     agree &= standing == seen.places.len() + seen.waiting.len();
     let mut authors = 0;

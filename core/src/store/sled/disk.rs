@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/lock                         held while the store is open
 //! DIR/store/                       sled's files
+//! DIR/store.compacting/ store.old/ while a compaction runs; see `compact/swap.rs`
 //! DIR/store.mark                   format and last step known to be durable, checked at open
 //! DIR/store.suspect                present after a panic, damage or a failed fsync: check everything at open
 //! DIR/store.quarantined-<millis>/  a store that could not be used, kept for whoever wants to look
@@ -38,8 +39,8 @@ const MARK: usize = 1 + 8 + 4;
 #[derive(Debug)]
 pub(super) struct Engine {
     pub(super) db: Db,
-    file: File,
-    dir: File,
+    pub(super) file: File,
+    pub(super) dir: File,
     mark: File,
 }
 
@@ -65,7 +66,7 @@ pub(super) fn make_dir(dir: &Path) -> Result<()> {
     builder.create(dir).map_err(|e| unusable(dir, e))
 }
 
-fn unusable(path: &Path, e: io::Error) -> Error {
+pub(super) fn unusable(path: &Path, e: io::Error) -> Error {
     let what = format!(
         "cannot use {}; make it a directory that this user can read and write, or set another one",
         path.display()
@@ -186,12 +187,17 @@ pub(super) fn newer(dir: &Path, format: u8) -> Error {
 impl Engine {
     /// Opens sled and makes all it has on disk durable, so that nothing read later can be lost.
     pub(super) fn open(config: &SledConfig) -> Result<Self, Failed> {
-        let (dir, store) = (&config.dir, store_dir(&config.dir));
-        let refuse = |e| Failed::Refused(unusable(&store, e));
+        Self::open_at(config, &store_dir(&config.dir))
+    }
+
+    /// The same with sled's files in `store`, which lies in the data directory.
+    pub(super) fn open_at(config: &SledConfig, store: &Path) -> Result<Self, Failed> {
+        let dir = &config.dir;
+        let refuse = |e| Failed::Refused(unusable(store, e));
         check_room(dir).map_err(Failed::Refused)?;
-        remove_half_snapshots(&store).map_err(refuse)?;
-        let db = open_sled(config, &store).map_err(|e| classify(dir, e))?;
-        sync_all(&store).map_err(refuse)?;
+        remove_half_snapshots(store).map_err(refuse)?;
+        let db = open_sled(config, store).map_err(|e| classify(dir, e))?;
+        sync_all(store).map_err(refuse)?;
         let mark = File::options()
             .create(true)
             .truncate(false)
@@ -202,7 +208,7 @@ impl Engine {
         Ok(Self {
             db,
             file: File::open(store.join("db")).map_err(refuse)?,
-            dir: File::open(&store).map_err(refuse)?,
+            dir: File::open(store).map_err(refuse)?,
             mark,
         })
     }
@@ -302,6 +308,41 @@ fn classify(dir: &Path, e: ::sled::Error) -> Failed {
             Failed::Refused(unusable(dir, e))
         }
         other => Failed::Damaged(other.to_string()),
+    }
+}
+
+/// What the files below a directory take on the disk, as far as they can be looked at.
+pub(super) fn bytes_below(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let one = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes_below(&entry.path()),
+        Ok(found) => taken(&found),
+        Err(_) => 0,
+    };
+    entries.map(one).sum()
+}
+
+#[cfg(unix)]
+fn taken(file: &fs::Metadata) -> u64 {
+    // Blocks are of 512 bytes, whatever the file system's own are.
+    std::os::unix::fs::MetadataExt::blocks(file) * 512
+}
+
+#[cfg(not(unix))]
+fn taken(file: &fs::Metadata) -> u64 {
+    file.len()
+}
+
+/// An error when fewer bytes are free than `need`, besides what sled itself must find.
+pub(super) fn check_free(dir: &Path, need: u64) -> Result<()> {
+    let floor_bytes = need.saturating_add(ROOM);
+    match rustix::fs::statvfs(dir).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize)) {
+        Ok(free_bytes) if free_bytes < floor_bytes => Err(Error::DiskLow {
+            path: dir.to_owned(),
+            free_bytes,
+            floor_bytes,
+        }),
+        _ => Ok(()),
     }
 }
 

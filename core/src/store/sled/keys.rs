@@ -23,6 +23,14 @@ pub(super) const AUTHOR: u8 = b'a';
 /// Session number, author hash → nothing.
 pub(super) const SPOKE: u8 = b'b';
 
+/// Session number, first of some gone platform ids' short hashes → all of them, in order.
+pub(super) const GONE: u8 = b'g';
+/// Session number, first of some entry ids → these and their numbers, in order.
+pub(super) const KNOWN: u8 = b'k';
+
+/// The kinds that a session's own sum covers.
+pub(super) const OWN: [u8; 6] = [LOG, ID, PLATFORM, SPOKE, GONE, KNOWN];
+
 /// A printed key up to this long stands as it is; sled keeps keys whole, so they must stay small.
 const PLAIN: usize = 1024;
 const SHORTENED: usize = 900;
@@ -68,6 +76,17 @@ pub(super) fn author(hash: u128, sid: u64) -> Vec<u8> {
 
 pub(super) fn spoke(sid: u64, hash: u128) -> Vec<u8> {
     join(SPOKE, &[&sid.to_be_bytes(), &hash.to_be_bytes()])
+}
+
+/// The key of a block of [`GONE`] or [`KNOWN`] that starts with `first`; also where to look for it.
+pub(super) fn block(kind: u8, sid: u64, first: u128) -> Vec<u8> {
+    join(kind, &[&sid.to_be_bytes(), &first.to_be_bytes()])
+}
+
+/// The first half of a platform id's hash, which is enough to tell a session's ids apart: a collision
+/// takes 2^64 attempts, and costs whoever made it one message of their own.
+pub(super) fn short_hash(id: &str) -> u128 {
+    wide_at(&Sha256::digest(id), 0).unwrap_or_default()
 }
 
 /// The kinds of which the store keeps one sum over all sessions.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::disk::{self, Engine, FORMAT, Failed};
 use super::fault::{Fault, Outcome};
 use super::table::{self, Txn, Verified};
-use super::{Quarantined, SledConfig, check, encryption, keys};
+use super::{Quarantined, SledConfig, check, compact, encryption, keys};
 use crate::codec::{self, Codec};
 use crate::error::{Error, Result};
 use crate::keyring::Keyring;
@@ -31,6 +31,8 @@ pub(super) struct Writer {
     pub(super) keys: u64,
     /// How often keys were destroyed, as far as the store knows.
     pub(super) forgets: u64,
+    /// The bytes of all keys and values; unknown in a store begun before they were counted.
+    pub(super) live: Option<u64>,
 }
 
 impl Writer {
@@ -42,11 +44,17 @@ impl Writer {
             self.keys = keys;
         }
         let sum = self.sum.wrapping_add(txn.change(keys::is_common));
-        let mut value = (self.step + 1).to_be_bytes().to_vec();
-        value.extend_from_slice(&sum.to_be_bytes());
-        txn.put(keys::meta(keys::STEP), value.into())?;
-        (self.step, self.sum) = (self.step + 1, sum);
-        Ok(())
+        let live = self.live.map(|live| txn.resized(live));
+        (self.step, self.sum, self.live) = (self.step + 1, sum, live);
+        txn.put(keys::meta(keys::STEP), self.record())
+    }
+
+    /// What is stored of them under [`keys::STEP`].
+    pub(super) fn record(&self) -> Bytes {
+        let mut value = self.step.to_be_bytes().to_vec();
+        value.extend_from_slice(&self.sum.to_be_bytes());
+        value.extend(self.live.iter().flat_map(|live| live.to_be_bytes()));
+        value.into()
     }
 }
 
@@ -56,6 +64,7 @@ pub(super) fn open(
     codec: &Codec,
 ) -> Result<(Engine, Writer, Option<Quarantined>)> {
     let dir = &config.dir;
+    compact::settle(dir)?;
     match attempt(config, codec, disk::is_suspect(dir), 1) {
         Ok((engine, writer)) => {
             disk::trusted(dir)?;
@@ -153,6 +162,7 @@ fn initialise(engine: &Engine, codec: &Codec, first_epoch: u64) -> Outcome<Write
         next_sid: 1,
         next_epoch: first_epoch,
         ceiling: first_epoch,
+        live: Some(0),
         ..Writer::default()
     };
     let verified = Verified::default();
@@ -184,7 +194,9 @@ fn read_writer(tree: &Tree) -> Outcome<Writer> {
             .ok_or_else(|| Fault::damage("a counter is missing"))
     };
     let ceiling = number("epoch", 0)?;
+    let step = table::read(tree, &keys::meta(keys::STEP))?;
     Ok(Writer {
+        live: step.and_then(|value| keys::number_at(&value, 16)),
         next_sid: number("sid", 0)?,
         next_epoch: ceiling,
         ceiling,

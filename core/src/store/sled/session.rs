@@ -7,8 +7,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, Outcome};
-use super::keys;
 use super::table::{self, Txn};
+use super::{keys, packed};
 use crate::codec::{self, Kind};
 use crate::error::Error;
 use crate::key::Address;
@@ -51,6 +51,12 @@ pub(super) struct Row {
     /// Platform ids of which something is known.
     #[serde(rename = "p")]
     pub(super) mentions: u64,
+    /// Entries up to this number may have been dropped from the log: no other is stored under their numbers.
+    #[serde(rename = "w", default)]
+    pub(super) dropped_to: u64,
+    /// True when some entry ids and gone platform ids stand in blocks.
+    #[serde(rename = "b", default)]
+    pub(super) packed: bool,
 }
 
 impl Row {
@@ -89,7 +95,11 @@ pub(super) enum Mention {
 }
 
 impl Mention {
+    /// Reads one; nothing at all stands for [`Self::Gone`], which used to be written out.
     pub(super) fn read(record: &[u8]) -> Outcome<Self> {
+        if record.is_empty() {
+            return Ok(Self::Gone);
+        }
         codec::decode(Kind::Row, 0, record).map_err(Fault::Damage)
     }
 }
@@ -177,7 +187,11 @@ impl<'a, 't> Session<'a, 't> {
         Ok(())
     }
 
+    /// True when an entry stands, or stood, under this number.
     pub(super) fn has(&mut self, number: u64) -> Outcome<bool> {
+        if number <= self.row.dropped_to {
+            return Ok(true);
+        }
         Ok(self.txn.get(keys::log(self.row.sid, number))?.is_some())
     }
 
@@ -210,10 +224,13 @@ impl<'a, 't> Session<'a, 't> {
 
     /// The number of the entry with this id.
     pub(super) fn number_of(&mut self, id: EntryId) -> Outcome<Option<u64>> {
-        let found = self.txn.get(keys::id(self.row.sid, id))?;
-        found
-            .map(|v| keys::number_at(&v, 0).ok_or_else(|| Fault::damage("it is no number")))
-            .transpose()
+        match self.txn.get(keys::id(self.row.sid, id))? {
+            Some(v) => keys::number_at(&v, 0)
+                .ok_or_else(|| Fault::damage("it is no number"))
+                .map(Some),
+            None if self.row.packed => packed::number_of(self.txn.tree, self.row.sid, id),
+            None => Ok(None),
+        }
     }
 
     pub(super) fn put_number(&mut self, id: EntryId, number: u64) -> Outcome<()> {
@@ -222,20 +239,34 @@ impl<'a, 't> Session<'a, 't> {
     }
 
     pub(super) fn mention(&mut self, id: &str) -> Outcome<Option<Mention>> {
-        let found = self.txn.get(keys::platform(self.row.sid, id))?;
-        found.map(|r| Mention::read(&r)).transpose()
+        match self.txn.get(keys::platform(self.row.sid, id))? {
+            Some(record) => Mention::read(&record).map(Some),
+            None => Ok(self.is_packed(id)?.then_some(Mention::Gone)),
+        }
+    }
+
+    /// True when a platform id stands in a block: it is gone, and stays so.
+    fn is_packed(&self, id: &str) -> Outcome<bool> {
+        let hash = keys::short_hash(id);
+        Ok(self.row.packed && packed::is_gone(self.txn.tree, self.row.sid, hash)?)
     }
 
     pub(super) fn set_mention(&mut self, id: &str, mention: Mention) -> Outcome<()> {
         let key = keys::platform(self.row.sid, id);
         if self.txn.get(key.clone())?.is_none() {
+            if self.is_packed(id)? {
+                return Ok(());
+            }
             self.row.mentions += 1;
         }
         self.put_mention(key, mention)
     }
 
     pub(super) fn put_mention(&mut self, key: Vec<u8>, mention: Mention) -> Outcome<()> {
-        let record = codec::encode(Kind::Row, 0, &mention).map_err(Fault::Caller)?;
+        let record = match mention {
+            Mention::Gone => Bytes::new(),
+            other => codec::encode(Kind::Row, 0, &other).map_err(Fault::Caller)?,
+        };
         self.put(key, record)
     }
 
@@ -304,8 +335,7 @@ fn verify(txn: &Txn<'_>, row: &Row) -> Outcome<()> {
     if txn.verified.lock().contains(&row.sid) {
         return Ok(());
     }
-    let kinds = [keys::LOG, keys::ID, keys::PLATFORM, keys::SPOKE];
-    let prefixes = kinds.map(|kind| keys::of_session(kind, row.sid));
+    let prefixes = keys::OWN.map(|kind| keys::of_session(kind, row.sid));
     if table::sum_under(txn.tree, &prefixes)? != row.sum {
         return Err(Fault::damage("a session has lost some of what it held"));
     }

@@ -72,6 +72,18 @@ pub(super) fn print(key: &[u8], value: &[u8]) -> u64 {
     z ^ (z >> 31)
 }
 
+/// How many chunks a value has.
+pub(super) fn chunks(value: &[u8]) -> u16 {
+    u16::try_from((value.len() + SEAL) / CHUNK + 1).unwrap_or(u16::MAX)
+}
+
+/// The bytes of a key and its value as sled gets them, which is what a store's live size counts.
+pub(super) fn size(key: &[u8], value: &[u8]) -> u64 {
+    let whole = value.len() + SEAL;
+    // Every chunk has its own key, and the last one is shorter than a full one.
+    (whole + (whole / CHUNK + 1) * (key.len() + 2)) as u64
+}
+
 /// The sum of the prints of all that starts with one of the prefixes.
 pub(super) fn sum_under(tree: &Tree, prefixes: &[Vec<u8>]) -> Outcome<u64> {
     let mut sum = 0_u64;
@@ -151,6 +163,8 @@ struct Cell {
     dirty: bool,
     /// The print of what is stored; 0 for nothing.
     was: u64,
+    /// The bytes of key and value that are stored.
+    was_bytes: u64,
 }
 
 impl<'t> Txn<'t> {
@@ -171,8 +185,10 @@ impl<'t> Txn<'t> {
                 let loaded = load(self.tree, place.key())?;
                 let chunks = loaded.as_ref().map_or(0, |(_, chunks)| *chunks);
                 let was = loaded.as_ref().map(|(value, _)| print(place.key(), value));
+                let bytes = loaded.as_ref().map(|(value, _)| size(place.key(), value));
                 Ok(place.insert(Cell {
                     was: was.unwrap_or_default(),
+                    was_bytes: bytes.unwrap_or_default(),
                     value: loaded.map(|(value, _)| value),
                     chunks,
                     dirty: false,
@@ -217,6 +233,21 @@ impl<'t> Txn<'t> {
         })
     }
 
+    /// What is to be written (`None`: removed), by key.
+    pub(super) fn dirty(&self) -> impl Iterator<Item = (&[u8], Option<&Bytes>)> {
+        let dirty = self.cells.iter().filter(|(_, cell)| cell.dirty);
+        dirty.map(|(key, cell)| (key.as_slice(), cell.value.as_ref()))
+    }
+
+    /// What `bytes` of keys and values become with the changes.
+    pub(super) fn resized(&self, bytes: u64) -> u64 {
+        let dirty = self.cells.iter().filter(|(_, cell)| cell.dirty);
+        dirty.fold(bytes, |bytes, (key, cell)| {
+            let is = cell.value.as_ref().map(|value| size(key, value));
+            (bytes + is.unwrap_or_default()).saturating_sub(cell.was_bytes)
+        })
+    }
+
     /// The changes; `None` when there are none.
     pub(super) fn into_batch(self) -> Option<Batch> {
         let mut batch = Batch::default();
@@ -235,7 +266,7 @@ impl<'t> Txn<'t> {
 }
 
 /// Writes the chunks of a value and returns how many there are.
-fn write_chunks(batch: &mut Batch, key: &[u8], value: &[u8]) -> u16 {
+pub(super) fn write_chunks(batch: &mut Batch, key: &[u8], value: &[u8]) -> u16 {
     let mut sealed = value.to_vec();
     sealed.extend_from_slice(&checksum(key, value));
     let mut next = 0;

@@ -1,5 +1,8 @@
 //! What this store promises beyond the contract: files, locks, damage (P2, P7, P10, P16).
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use tempfile::TempDir;
 
 use super::*;
