@@ -10,8 +10,8 @@ use crate::exit;
 
 /// A chat bot that remembers.
 ///
-/// Without a subcommand it starts `console`. While a bot runs, export, history, forget, verify and
-/// stats are answered by it through DATA/control.sock; otherwise they open the data directory.
+/// Without a subcommand it starts `console`. While a bot runs, export, history, forget, verify,
+/// compact and stats are answered by it through DATA/control.sock; otherwise they open the data directory.
 #[derive(Debug, Parser)]
 #[command(name = "scrollback", version, after_help = exit::TABLE)]
 pub(crate) struct Cli {
@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Forget(Forget),
     /// Check journal, hot tier and store against each other
     Verify(Output),
+    /// Give back the disk space of what was erased, edited and deleted
+    Compact(Output),
     /// Print counters and gauges
     Stats(Output),
     /// Make a master key for --key-file
@@ -197,7 +199,7 @@ impl Forget {
     }
 }
 
-/// Arguments of `verify` and `stats`.
+/// Arguments of `verify`, `compact` and `stats`.
 #[derive(Debug, Args)]
 pub(crate) struct Output {
     /// Print one JSON object
@@ -212,6 +214,15 @@ impl Output {
             Show::Json
         } else {
             Show::Verified
+        }
+    }
+
+    /// How to print what `compact` did.
+    pub(crate) const fn show_compacted(&self) -> Show {
+        if self.json {
+            Show::Json
+        } else {
+            Show::Compacted
         }
     }
 

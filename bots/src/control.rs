@@ -44,6 +44,8 @@ pub(crate) enum Request {
     },
     /// Checks journal, hot tier and store against each other.
     Verify {},
+    /// Gives back disk space; its rows tell how far it is.
+    Compact {},
     /// Counters and gauges.
     Stats {},
     /// Wraps all keys by the master key in a file.

@@ -23,6 +23,9 @@ const SESSIONS: usize = 256;
 pub(crate) trait Rows: Send {
     /// Takes one JSON object without a line's end.
     async fn row(&mut self, line: &[u8]) -> io::Result<()>;
+
+    /// Passes on what was taken, for rows that tell of something going on.
+    async fn flush(&mut self) -> io::Result<()>;
 }
 
 /// Hands a message on as a row.

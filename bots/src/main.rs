@@ -73,6 +73,9 @@ async fn run(config: &Config, command: Command) -> anyhow::Result<Exit> {
         Command::Verify(args) => {
             control::ask(config, &control::Request::Verify {}, args.show_verified()).await
         }
+        Command::Compact(args) => {
+            control::ask(config, &control::Request::Compact {}, args.show_compacted()).await
+        }
         Command::Stats(args) => {
             control::ask(config, &control::Request::Stats {}, args.show_stats()).await
         }

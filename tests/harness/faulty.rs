@@ -19,7 +19,8 @@ use scrollback::hot::{
 use scrollback::key::Address;
 use scrollback::message::{Author, EntryId, Message, Seq};
 use scrollback::store::{
-    Checked, Erase, Erased, Found, Known, Page, SessionFlush, SessionFlushed, Store, Stored,
+    Checked, Compacted, Erase, Erased, Found, Known, Page, Progress, SessionFlush, SessionFlushed,
+    Store, Stored,
 };
 use scrollback::{Error, Result};
 use tokio::sync::oneshot;
@@ -251,6 +252,7 @@ pub struct FaultyStore {
     inner: Arc<dyn Store>,
     away: AtomicBool,
     no_flush: AtomicBool,
+    wasteful: AtomicBool,
 }
 
 impl FaultyStore {
@@ -261,6 +263,7 @@ impl FaultyStore {
             inner,
             away: AtomicBool::new(false),
             no_flush: AtomicBool::new(false),
+            wasteful: AtomicBool::new(false),
         })
     }
 
@@ -272,6 +275,11 @@ impl FaultyStore {
     /// Makes flushes fail, or lets them through.
     pub fn set_no_flush(&self, no_flush: bool) {
         self.no_flush.store(no_flush, SeqCst);
+    }
+
+    /// Makes it say, until it is compacted, that a compaction would give back much.
+    pub fn set_wasteful(&self) {
+        self.wasteful.store(true, SeqCst);
     }
 
     fn through(&self) -> Result<&Arc<dyn Store>> {
@@ -322,6 +330,14 @@ impl Store for FaultyStore {
     }
     fn check(&self) -> Result<Checked> {
         self.through()?.check()
+    }
+    fn compact(&self, progress: &dyn Fn(Progress)) -> Result<Compacted> {
+        let done = self.through()?.compact(progress)?;
+        self.wasteful.store(false, SeqCst);
+        Ok(done)
+    }
+    fn is_wasteful(&self) -> bool {
+        self.wasteful.load(SeqCst)
     }
     fn close(&self) -> Result<()> {
         self.inner.close()

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod compacting;
+#[cfg(test)]
 mod console;
 #[cfg(test)]
 mod control;

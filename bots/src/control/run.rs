@@ -1,13 +1,19 @@
 //! What each request does, for the control socket and for a directory opened here alike.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
-use scrollback::{Cache, MasterKey, Page};
+use scrollback::{Cache, MasterKey, Page, Progress};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::{Request, Selection, author, session_key};
 use crate::exit::Failed;
 use crate::export::{self, Rows};
+
+/// How often a compaction tells how far it is.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Does what is asked, writes its rows and returns its final value.
 ///
@@ -25,6 +31,7 @@ pub(super) async fn run(
         }
         Request::Forget { what } => forget(cache, what).await?,
         Request::Verify {} => value(&cache.verify().await.context("cannot verify")?)?,
+        Request::Compact {} => compact(cache, rows).await?,
         Request::Stats {} => stats(cache)?,
         Request::RotateKey { file } => {
             let master = MasterKey::from_file(file)?;
@@ -53,6 +60,27 @@ fn stats(cache: &Cache) -> anyhow::Result<Value> {
         all.insert("hit_ratio".into(), stats.hit_ratio().into());
     }
     Ok(all)
+}
+
+/// Rows of a compaction: how many sessions are copied, of how many; the first one soon, then one a tick.
+async fn compact(cache: &Cache, rows: &mut dyn Rows) -> anyhow::Result<Value> {
+    let (tell, told) = watch::channel(Progress::default());
+    let compacting = cache.compact(move |progress| {
+        tell.send_replace(progress);
+    });
+    tokio::pin!(compacting);
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            done = &mut compacting => return value(&done.context("cannot compact")?),
+            _ = tick.tick() => {
+                let Progress { done, total } = *told.borrow();
+                let row = serde_json::json!({ "copied": done, "of": total });
+                rows.row(row.to_string().as_bytes()).await.context("nobody takes the answer")?;
+                rows.flush().await.context("nobody takes the answer")?;
+            }
+        }
+    }
 }
 
 async fn history(

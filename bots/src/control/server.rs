@@ -213,4 +213,8 @@ impl Rows for Answer {
         self.0.write_all(line).await?;
         self.0.write_all(b"\n").await
     }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().await
+    }
 }

@@ -1,9 +1,10 @@
 //! How answers look on stdout; the only part of the control commands that prints.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
 use serde_json::Value;
 use tokio::io::{AsyncWriteExt as _, BufWriter, Stdout};
 
@@ -23,6 +24,8 @@ pub(crate) enum Show {
     Forgotten,
     /// What a verification found.
     Verified,
+    /// What a compaction did.
+    Compacted,
     /// The final value, one `name: value` a line.
     Pairs,
 }
@@ -32,6 +35,7 @@ pub(crate) enum Show {
 pub(super) struct Sink {
     show: Show,
     out: BufWriter<Stdout>,
+    bar: Option<ProgressBar>,
 }
 
 impl Sink {
@@ -40,11 +44,15 @@ impl Sink {
         Self {
             show,
             out: BufWriter::with_capacity(64 * 1024, tokio::io::stdout()),
+            bar: None,
         }
     }
 
     /// Prints the final value; the exit code is what it tells.
     pub(super) async fn done(&mut self, done: &Value) -> anyhow::Result<Exit> {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
         let text = match self.show {
             Show::Lines | Show::Chat => String::new(),
             Show::Json => format!("{done}\n"),
@@ -53,6 +61,7 @@ impl Sink {
                 done["messages"], done["bytes"], done["sessions"]
             ),
             Show::Verified => verified(done),
+            Show::Compacted => compacted(done),
             Show::Pairs => pairs(done),
         };
         self.out
@@ -88,6 +97,30 @@ fn verified(done: &Value) -> String {
     text
 }
 
+fn compacted(done: &Value) -> String {
+    let bytes = |name: &str| BinaryBytes(done[name].as_u64().unwrap_or_default());
+    format!(
+        "compacted: {} before, {} after, {} of it live; {} empty entries dropped\n",
+        bytes("bytes_before"),
+        bytes("bytes_after"),
+        bytes("live_bytes"),
+        done["rows_dropped"]
+    )
+}
+
+/// A bar on a terminal's stderr over the sessions to copy.
+fn bar() -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::no_length();
+    let form = "{bar:30} {pos}/{len} sessions [{elapsed} < {eta}]";
+    if let Ok(style) = ProgressStyle::with_template(form) {
+        bar.set_style(style);
+    }
+    bar
+}
+
 fn pairs(done: &Value) -> String {
     let all = done.as_object().into_iter().flatten();
     all.map(|(name, value)| match value {
@@ -100,11 +133,25 @@ fn pairs(done: &Value) -> String {
 #[async_trait]
 impl Rows for Sink {
     async fn row(&mut self, line: &[u8]) -> io::Result<()> {
+        if matches!(self.show, Show::Compacted | Show::Json) {
+            // Whoever asks for one final value has only progress to be told before it.
+            let row: Value = serde_json::from_slice(line)?;
+            if let (Some(copied), Some(of)) = (row["copied"].as_u64(), row["of"].as_u64()) {
+                let bar = self.bar.get_or_insert_with(bar);
+                bar.set_length(of);
+                bar.set_position(copied);
+            }
+            return Ok(());
+        }
         if self.show == Show::Chat {
             let line = export::chat_line(line)?;
             return self.out.write_all(line.as_bytes()).await;
         }
         self.out.write_all(line).await?;
         self.out.write_all(b"\n").await
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.out.flush().await
     }
 }
