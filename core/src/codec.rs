@@ -99,6 +99,12 @@ fn encode_as<T: Serialize + ?Sized>(
     Ok(out.into())
 }
 
+/// The length of the record that starts here, as its head tells it.
+pub(crate) fn length(start: &[u8]) -> Option<usize> {
+    let payload = start.get(2..6)?.try_into().ok().map(u32::from_be_bytes)?;
+    HEADER.checked_add(payload as usize)
+}
+
 /// Decodes a record, checking version, kind, length, checksum and session.
 ///
 /// # Errors

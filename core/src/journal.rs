@@ -2,8 +2,8 @@
 //!
 //! Invariants: an entry is written here before it is acknowledged; a segment is deleted only when
 //! everything in it is durable in the store (or was withdrawn); after a failed fsync that file is
-//! never fsynced again, and what is pending is written to a new one. Knows sessions by address and
-//! entries as bytes; knows no tier.
+//! never fsynced again, and what is pending is written to a new one; a journal of a newer version is refused
+//! and not touched. Knows sessions by address and entries as bytes; knows no tier.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -21,12 +21,12 @@ use crate::fault_point::{Plant, planted};
 use crate::key::Address;
 use crate::message::EntryId;
 
-mod record;
+pub(crate) mod record;
 mod segment;
 mod sync;
 
 pub(crate) use record::Replayed;
-use record::{Frame, frame};
+use record::{Frame, Replay, frame};
 use segment::Segment;
 
 /// A new segment is begun when the current one is this large, so that space comes back soon.
@@ -114,7 +114,7 @@ impl Journal {
     pub(crate) fn open(dir: &Path, limits: Limits, codec: Codec) -> Result<(Self, Vec<Replayed>)> {
         let failed = |e: std::io::Error| io_error(dir, "open the journal", e);
         std::fs::create_dir_all(dir).map_err(failed)?;
-        let (mut old, entries) = read_old(dir).map_err(failed)?;
+        let (mut old, entries) = read_old(dir)?;
         let total_bytes = old.values().map(|o| o.bytes).sum();
         let number = old.last_key_value().map_or(1, |(n, _)| n + 1);
         let current = Segment::create(dir, number).map_err(failed)?;
@@ -335,8 +335,12 @@ impl Shared {
     }
 
     fn write(&self, writer: &mut Writer, bytes: &[u8]) -> Result<()> {
-        if writer.current.bytes >= SEGMENT_BYTES {
+        if writer.current.bytes >= SEGMENT_BYTES || writer.current.torn {
             self.rotate(writer);
+        }
+        if writer.current.torn {
+            let e = std::io::Error::other("a half-written record stands at its end");
+            return Err(io_error(&self.dir, "write to the journal", e));
         }
         writer
             .current
@@ -394,22 +398,16 @@ impl Writer {
 }
 
 /// The segments that an earlier process left, and the entries in them.
-fn read_old(dir: &Path) -> std::io::Result<(BTreeMap<u64, Old>, Vec<Replayed>)> {
-    let mut replay = record::Replay::default();
+fn read_old(dir: &Path) -> Result<(BTreeMap<u64, Old>, Vec<Replayed>)> {
+    let failed = |e: std::io::Error| io_error(dir, "open the journal", e);
+    let mut replay = Replay::default();
     let mut old = BTreeMap::new();
-    for (segment, path) in segment::list(dir)? {
-        let bytes = std::fs::read(&path)?;
-        let damaged_bytes = replay.read(segment, &bytes);
+    let mut damaged = Vec::new();
+    for (segment, path) in segment::list(dir).map_err(failed)? {
+        let bytes = std::fs::read(&path).map_err(failed)?;
+        let damaged_bytes = replay.read(segment, &bytes).map_err(|e| refused(dir, &e))?;
         if damaged_bytes > 0 {
-            // Kept for whoever wants to look: what was acknowledged in it may be nowhere else.
-            let kept = path.with_extension("damaged");
-            std::fs::copy(&path, &kept)?;
-            tracing::warn!(
-                segment,
-                damaged_bytes,
-                kept = %kept.display(),
-                "journal: unreadable part skipped"
-            );
+            damaged.push((segment, path.clone(), damaged_bytes));
         }
         old.insert(
             segment,
@@ -420,7 +418,27 @@ fn read_old(dir: &Path) -> std::io::Result<(BTreeMap<u64, Old>, Vec<Replayed>)> 
             },
         );
     }
+    // Only now that nothing is refused: what is refused is not touched.
+    for (segment, path, damaged_bytes) in damaged {
+        // Kept for whoever wants to look: what was acknowledged in it may be nowhere else.
+        let kept = path.with_extension("damaged");
+        std::fs::copy(&path, &kept).map_err(failed)?;
+        tracing::warn!(
+            segment,
+            damaged_bytes,
+            kept = %kept.display(),
+            "journal: unreadable part skipped"
+        );
+    }
     Ok((old, replay.finish()))
+}
+
+/// A journal that a newer program wrote.
+fn refused(dir: &Path, why: &Error) -> Error {
+    Error::Config(vec![format!(
+        "the journal in {} is of a newer version ({why}); use a newer program or another directory",
+        dir.display()
+    )])
 }
 
 fn io_error(dir: &Path, what: &str, e: std::io::Error) -> Error {

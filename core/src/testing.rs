@@ -1,4 +1,5 @@
-//! What tests of tiers need: contract suites, a hand-moved clock, an in-memory store, a real Redis of their own.
+//! What tests of tiers need: contract suites, a hand-moved clock, an in-memory store, a real Redis of their own,
+//! the written formats.
 //!
 //! Third-party tiers and stores stamp the same suites over their own implementation. Knows no
 //! particular tier.
@@ -6,6 +7,7 @@
 pub mod clock;
 #[cfg(feature = "faults")]
 pub mod faults;
+pub mod formats;
 pub mod hot_suite;
 pub mod memory_store;
 pub mod redis_server;

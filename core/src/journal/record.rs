@@ -1,19 +1,29 @@
 //! The journal's frames: `magic "SBJ1" · length u32 · crc32 u32 · payload`, integers big-endian.
 //!
-//! The magic lets a reader find the next frame after a damaged one; the checksum covers the payload.
+//! The magic lets a reader find the next frame after a damaged one; the checksum covers the payload. The
+//! magic's last byte is the version. Every later version keeps this head, so that a newer frame can be told
+//! from a damaged one; whatever a newer program wrote is refused, since to skip it would be to lose it.
+//!
+//! Invariant: what stands inside a frame is never taken for one: texts can quote frames. A damaged or torn
+//! frame is therefore skipped as a whole when its length is told twice, by it and by its record.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use crate::codec;
+use crate::error::{Error, Result};
 use crate::key::Address;
 use crate::message::EntryId;
 
 const MAGIC: [u8; 4] = *b"SBJ1";
 const HEAD: usize = 12;
 
+/// Bytes of an entry's frame before its session key.
+const ENTRY_HEAD: usize = HEAD + 1 + 16 + 8 + 4;
+
 /// What is written.
-pub(super) enum Frame<'a> {
+pub(crate) enum Frame<'a> {
     /// An entry accepted for a session.
     Append {
         session: &'a Address,
@@ -28,7 +38,7 @@ pub(super) enum Frame<'a> {
 }
 
 /// Encodes a frame.
-pub(super) fn frame(frame: &Frame<'_>) -> Vec<u8> {
+pub(crate) fn frame(frame: &Frame<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEAD + 64);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[0; 8]);
@@ -85,49 +95,60 @@ pub(crate) struct Replayed {
 
 /// Reads segments in order.
 #[derive(Default)]
-pub(super) struct Replay {
+pub(crate) struct Replay {
     entries: Vec<Option<Replayed>>,
     index: HashMap<EntryId, usize>,
 }
 
 impl Replay {
     /// Takes in a segment's bytes; returns how many could not be read (a torn end is not counted).
-    pub(super) fn read(&mut self, segment: u64, mut bytes: &[u8]) -> usize {
+    ///
+    /// # Errors
+    /// [`Error::Decode`] when a newer program wrote it.
+    pub(crate) fn read(&mut self, segment: u64, mut bytes: &[u8]) -> Result<usize> {
         let (mut damaged, mut skipped) = (0, 0);
+        // A segment is of one version throughout: further on, another last byte is damage.
+        if let Some(version) = newer(bytes) {
+            return Err(unknown(format_args!("its frames are of version {version}")));
+        }
         while !bytes.is_empty() {
             if let Some((payload, rest)) = next(bytes) {
-                self.take(segment, payload);
+                self.take(segment, payload)?;
                 damaged += std::mem::take(&mut skipped);
                 bytes = rest;
             } else {
-                let rest = bytes.get(1..).unwrap_or_default();
+                let over = told(bytes).unwrap_or(1).min(bytes.len());
+                let rest = bytes.get(over..).unwrap_or_default();
                 let jump = rest
                     .windows(MAGIC.len())
                     .position(|w| w == MAGIC)
                     .unwrap_or(rest.len());
-                skipped += 1 + jump;
+                skipped += over + jump;
                 bytes = rest.get(jump..).unwrap_or_default();
             }
         }
-        damaged
+        Ok(damaged)
     }
 
-    fn take(&mut self, segment: u64, payload: &[u8]) {
+    fn take(&mut self, segment: u64, payload: &[u8]) -> Result<()> {
         let mut rest = payload;
         let (Some(kind), Some(id), Some(epoch)) =
             (u8_of(&mut rest), u128_of(&mut rest), u64_of(&mut rest))
         else {
-            return;
+            return Err(unknown("a sound frame of it cannot be read"));
         };
         let id = EntryId(id);
         match kind {
             b'A' => {
-                let Some(length) = u32_of(&mut rest) else {
-                    return;
+                let split = u32_of(&mut rest).and_then(|len| rest.split_at_checked(len as usize));
+                let Some((key, record)) = split else {
+                    return Err(unknown("a sound frame of it cannot be read"));
                 };
-                let Some((key, record)) = rest.split_at_checked(length as usize) else {
-                    return;
-                };
+                if let Some(version) = record.first().filter(|v| **v > codec::VERSION) {
+                    return Err(unknown(format_args!(
+                        "it holds a record of format version {version}"
+                    )));
+                }
                 let session = Address::from_text(&String::from_utf8_lossy(key));
                 let record = Bytes::copy_from_slice(record);
                 let replayed = Replayed {
@@ -156,22 +177,52 @@ impl Replay {
                     *place = None;
                 }
             }
-            _ => {}
+            _ => return Err(unknown(format_args!("it holds a frame of kind {kind}"))),
         }
+        Ok(())
     }
 
     /// The entries in the order in which they were accepted, without those refused.
-    pub(super) fn finish(self) -> Vec<Replayed> {
+    pub(crate) fn finish(self) -> Vec<Replayed> {
         self.entries.into_iter().flatten().collect()
     }
 }
 
+fn unknown(why: impl std::fmt::Display) -> Error {
+    Error::decode("a journal's segment", why)
+}
+
+/// The version of a sound frame that stands here, when it is a newer one.
+fn newer(bytes: &[u8]) -> Option<char> {
+    let (&version, _) = bytes.strip_prefix(b"SBJ")?.split_first()?;
+    (version > b'1' && framed(bytes).is_some()).then(|| char::from(version))
+}
+
+/// The length of an entry's frame, when it says the same as the record in it.
+fn told(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes.strip_prefix(&MAGIC)?;
+    let length = u32_of(&mut rest)? as usize;
+    let _crc = u32_of(&mut rest)?;
+    let kind = u8_of(&mut rest)?;
+    let (_id, _epoch) = (u128_of(&mut rest)?, u64_of(&mut rest)?);
+    let key = u32_of(&mut rest)? as usize;
+    let record = codec::length(rest.get(key..)?)?;
+    let whole = HEAD.checked_add(length)?;
+    let parts = ENTRY_HEAD.checked_add(key)?.checked_add(record)?;
+    (kind == b'A' && whole == parts).then_some(whole)
+}
+
 /// The first frame's payload and what follows it, when a whole, undamaged frame stands here.
 fn next(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut rest = bytes.strip_prefix(&MAGIC)?;
+    bytes.starts_with(&MAGIC).then(|| framed(bytes)).flatten()
+}
+
+fn framed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut rest = bytes.get(MAGIC.len()..)?;
     let (length, crc) = (u32_of(&mut rest)?, u32_of(&mut rest)?);
     let (payload, rest) = rest.split_at_checked(length as usize)?;
-    (crc32fast::hash(payload) == crc).then_some((payload, rest))
+    // Nothing sums up to 0, as what a power cut left unwritten reads: no frame is empty.
+    (!payload.is_empty() && crc32fast::hash(payload) == crc).then_some((payload, rest))
 }
 
 fn u8_of(bytes: &mut &[u8]) -> Option<u8> {

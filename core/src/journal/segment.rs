@@ -12,6 +12,8 @@ pub(super) struct Segment {
     pub(super) number: u64,
     pub(super) path: PathBuf,
     pub(super) bytes: u64,
+    /// A half-written record could not be cut off: what is written behind it would be taken for part of it.
+    pub(super) torn: bool,
     file: File,
 }
 
@@ -31,6 +33,7 @@ impl Segment {
             number,
             path,
             bytes: 0,
+            torn: false,
             file,
         })
     }
@@ -42,6 +45,7 @@ impl Segment {
             let cut = fault("journal.truncate").and_then(|()| self.file.set_len(self.bytes));
             if let Err(cut) = cut {
                 tracing::warn!(error = %cut, "journal: cannot cut off a half-written record");
+                self.torn = true;
             }
             return Err(e);
         }

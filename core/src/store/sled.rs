@@ -53,6 +53,8 @@ mod tests;
 
 #[cfg(feature = "faults")]
 pub(crate) use ::sled::fail::set as arm_fault;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use session::is_row;
 
 const TIER: &str = "sled";
 

@@ -104,6 +104,15 @@ impl Mention {
     }
 }
 
+/// Whether a record can be read as a session's row, and as a [`Mention`].
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn is_row(record: &[u8]) -> (bool, bool) {
+    (
+        Row::read(None, record).is_ok(),
+        Mention::read(record).is_ok(),
+    )
+}
+
 /// A session inside a step.
 #[derive(Debug)]
 pub(super) struct Session<'a, 't> {
