@@ -74,6 +74,16 @@ pub fn split(text: &str, limit: Limit) -> Vec<String> {
     pieces(text, limit).into_iter().map(Piece::render).collect()
 }
 
+/// The parts with their seams: what is added in front, what stands in the input, what is added behind.
+#[cfg(feature = "testing")]
+#[must_use]
+pub fn seams(text: &str, limit: Limit) -> Vec<[String; 3]> {
+    let pieces = pieces(text, limit).into_iter();
+    pieces
+        .map(|piece| [piece.prefix, piece.body.to_owned(), piece.suffix])
+        .collect()
+}
+
 /// A part of the input and what is added around it.
 #[derive(Debug)]
 struct Piece<'a> {
@@ -175,7 +185,8 @@ fn cut(text: &str, budget: usize, limit: Limit) -> usize {
     after("\n\n")
         .filter(far)
         .or_else(|| after("\n").filter(far))
-        .or_else(|| sentence_end(head).filter(far))
+        // A sentence can end inside a mention: `<@!1>`.
+        .or_else(|| Some(before_entity(text, sentence_end(head)?)).filter(far))
         .or_else(|| word_end(head))
         .unwrap_or_else(|| before_entity(text, hard))
 }
@@ -214,22 +225,22 @@ fn joins(c: char) -> bool {
     pair.graphemes(true).count() == 1
 }
 
-/// Steps back from `hard` when it stands inside `&name;` or `<@mention>`.
-fn before_entity(text: &str, hard: usize) -> usize {
+/// Steps back from `at` when it stands inside `&name;` or `<@mention>`.
+fn before_entity(text: &str, mut at: usize) -> usize {
     for (open, close, longest) in [('&', ';', 12), ('<', '>', 64)] {
-        let Some(start) = text.get(..hard).and_then(|head| head.rfind(open)) else {
+        let Some(start) = text.get(..at).and_then(|head| head.rfind(open)) else {
             continue;
         };
         let entity = text
             .get(start..)
             .and_then(|tail| tail.find(close))
-            .filter(|len| *len <= longest && start + *len >= hard)
+            .filter(|len| *len <= longest && start + *len >= at)
             .and_then(|len| text.get(start + 1..start + len));
         if start > 0 && entity.is_some_and(|e| !e.contains(char::is_whitespace)) {
-            return start;
+            at = start;
         }
     }
-    hard
+    at
 }
 
 #[cfg(test)]

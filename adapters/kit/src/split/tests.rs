@@ -149,3 +149,14 @@ fn a_grapheme_cluster_over_the_limit_is_cut_at_a_code_point() {
 fn an_empty_text_has_no_parts() {
     assert!(split("", Limit::new(10, Unit::Chars)).is_empty());
 }
+
+#[test]
+fn a_sentence_that_ends_inside_a_mention_is_no_place_to_cut() {
+    let limit = Limit::new(30, Unit::Chars);
+    for mention in ["<@!12345678901>", "<@&1234567890>;"] {
+        let text = format!("Hello world to all {mention} more words");
+        assert_eq!(split(&text, limit)[0], "Hello world to all ");
+    }
+    let wide = format!("{}<@!12345>", "x".repeat(25));
+    assert_eq!(split(&wide, limit), [&"x".repeat(25), "<@!12345>"]);
+}
