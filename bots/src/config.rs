@@ -72,6 +72,14 @@ impl Config {
         )))
     }
 
+    /// What a file's text alone makes, and everything wrong with it.
+    #[cfg(feature = "testing")]
+    pub(crate) fn of(text: &str) -> Result<(Self, Vec<String>), String> {
+        let config = Self::merge(Settings::default(), parse(text)?);
+        let faults = config.faults();
+        Ok((config, faults))
+    }
+
     fn merge(mut over: Settings, mut under: Settings) -> Self {
         let chat = Chat::merge(&mut over, &mut under);
         let key = Key::merge(&over, &under);
@@ -154,16 +162,21 @@ fn read(path: &Path) -> anyhow::Result<Settings> {
         Failed::usage(format!("configuration file {}: {why}", path.display()))
     };
     let text = std::fs::read_to_string(path).map_err(|error| usage(&error))?;
+    parse(&text).map_err(|why| usage(&why))
+}
+
+/// Reads a configuration file's text.
+fn parse(text: &str) -> Result<Settings, String> {
     // The parser's full report quotes the line, and the line may hold a password.
-    toml::from_str(&text).map_err(|error| {
+    toml::from_str(text).map_err(|error| {
         let line = error.span().and_then(|span| text.get(..span.start));
         let message = error.message();
         match line {
             Some(before) => {
                 let line = before.matches('\n').count() + 1;
-                usage(&format_args!("line {line}: {message}"))
+                format!("line {line}: {message}")
             }
-            None => usage(&message),
+            None => message.to_owned(),
         }
     })
 }

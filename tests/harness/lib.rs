@@ -8,7 +8,9 @@ mod control;
 pub mod fake_discord;
 pub mod fake_telegram;
 pub mod faulty;
+pub mod hostile;
 mod log;
+pub mod random;
 mod wait;
 pub mod world;
 

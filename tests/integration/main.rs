@@ -31,6 +31,8 @@ mod hazards;
 #[cfg(test)]
 mod hazards_redis;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod marks;
 #[cfg(test)]
 mod model;

@@ -81,6 +81,13 @@ pub(crate) struct ReadyApplication {
     pub(crate) id: serenity::all::ApplicationId,
 }
 
+/// The event in a gateway payload, when it holds one.
+#[cfg(feature = "testing")]
+pub(crate) fn event(payload: &[u8]) -> Option<(String, Value)> {
+    let frame = socket::plain(payload).filter(|frame| frame.op == 0)?;
+    Some((frame.t?, frame.d))
+}
+
 /// Where to connect, and how often.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {

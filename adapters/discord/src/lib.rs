@@ -21,6 +21,8 @@ mod run;
 mod shared;
 mod slash;
 mod snowflake;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod text;
 mod work;
 

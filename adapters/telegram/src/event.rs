@@ -106,7 +106,12 @@ impl Place {
     /// The place as sessions know it: a moved chat by its first id, and a business account's chats apart
     /// from the bot's own in every scope, though their ids are the same.
     pub(crate) fn origin(&self, me: &Me, moved: &Moved) -> Origin {
-        let chat = moved.first(self.chat).to_string();
+        self.origin_in(moved.first(self.chat), me)
+    }
+
+    /// The place in a chat whose first id is this one.
+    pub(crate) fn origin_in(&self, first: i64, me: &Me) -> Origin {
+        let chat = first.to_string();
         let (bot, thread) = match &self.kind {
             Kind::Business(connection) => (
                 format!("{}:business:{connection}", me.id),

@@ -23,6 +23,8 @@ mod outbox;
 mod poll;
 mod quiet;
 mod telegram;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod webhook;
 
 pub use config::{TelegramConfig, Webhook};

@@ -82,7 +82,7 @@ impl Socket {
                 Some(Err(_)) | None => return Arrived::Broken,
             };
             let frame = match message {
-                Message::Text(text) => serde_json::from_str(&text).ok(),
+                Message::Text(text) => plain(text.as_bytes()),
                 Message::Binary(bytes) => inflate(&bytes),
                 Message::Close(frame) => return Arrived::Closed(frame.map(|f| f.code.into())),
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
@@ -122,11 +122,15 @@ fn address(base: &str) -> String {
     format!("{base}{slash}?v=10&encoding=json")
 }
 
+pub(super) fn plain(text: &[u8]) -> Option<Frame> {
+    serde_json::from_slice(text).ok()
+}
+
 fn inflate(bytes: &[u8]) -> Option<Frame> {
     let limit = u64::try_from(LARGEST).unwrap_or(u64::MAX);
     let mut text = Vec::new();
     let read = ZlibDecoder::new(bytes).take(limit).read_to_end(&mut text);
-    read.ok().and_then(|_| serde_json::from_slice(&text).ok())
+    read.ok().and_then(|_| plain(&text))
 }
 
 #[cfg(test)]

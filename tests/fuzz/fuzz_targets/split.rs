@@ -1,0 +1,4 @@
+//! The splitter.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| harness::hostile::split(data));
