@@ -143,6 +143,17 @@ impl Run {
         Ok(())
     }
 
+    /// Kills it as `kill -9` does after a while, unless it has ended by then.
+    ///
+    /// # Errors
+    /// It cannot be killed.
+    pub fn kill_9_after(mut self, wait: Duration) -> anyhow::Result<()> {
+        pause(wait);
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Closes its standard input and waits for its end.
     ///
     /// # Errors

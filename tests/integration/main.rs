@@ -27,6 +27,8 @@ mod encryption;
 #[cfg(test)]
 mod erasing;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod hazards;
 #[cfg(test)]
 mod hazards_redis;
