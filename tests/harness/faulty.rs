@@ -246,13 +246,23 @@ impl HotTier for FaultyTier {
     }
 }
 
+/// What a test does in the middle of a store's call.
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
 /// A store whose flushes (and, away, everything) can fail.
-#[derive(Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
+    before_find: std::sync::Mutex<Option<Meanwhile>>,
+    after_find: std::sync::Mutex<Option<Meanwhile>>,
     away: AtomicBool,
     no_flush: AtomicBool,
     wasteful: AtomicBool,
+}
+
+impl std::fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("FaultyStore").field(&self.inner).finish()
+    }
 }
 
 impl FaultyStore {
@@ -261,6 +271,8 @@ impl FaultyStore {
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self {
             inner,
+            before_find: std::sync::Mutex::default(),
+            after_find: std::sync::Mutex::default(),
             away: AtomicBool::new(false),
             no_flush: AtomicBool::new(false),
             wasteful: AtomicBool::new(false),
@@ -270,6 +282,16 @@ impl FaultyStore {
     /// Makes every call fail, or lets them through.
     pub fn set_away(&self, away: bool) {
         self.away.store(away, SeqCst);
+    }
+
+    /// Does this before the next look-up of a platform id.
+    pub fn before_find(&self, meanwhile: impl FnOnce() + Send + 'static) {
+        *self.before_find.lock().unwrap() = Some(Box::new(meanwhile));
+    }
+
+    /// Does this after the next look-up of a platform id, before its caller hears what was found.
+    pub fn after_find(&self, meanwhile: impl FnOnce() + Send + 'static) {
+        *self.after_find.lock().unwrap() = Some(Box::new(meanwhile));
     }
 
     /// Makes flushes fail, or lets them through.
@@ -308,7 +330,12 @@ impl Store for FaultyStore {
         self.through()?.known(session, ids)
     }
     fn find(&self, session: &Address, platform_id: &str) -> Result<Option<Found>> {
-        self.through()?.find(session, platform_id)
+        let meanwhile = self.before_find.lock().unwrap().take();
+        meanwhile.into_iter().for_each(|call| call());
+        let found = self.through()?.find(session, platform_id);
+        let meanwhile = self.after_find.lock().unwrap().take();
+        meanwhile.into_iter().for_each(|call| call());
+        found
     }
     fn flush(&self, batch: &[SessionFlush]) -> Result<Vec<SessionFlushed>> {
         if self.no_flush.load(SeqCst) {

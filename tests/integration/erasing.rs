@@ -192,3 +192,23 @@ async fn a_hot_tier_that_came_back_older_does_not_revive_what_was_deleted_since(
         assert!(a.verify().await.unwrap().violations.is_empty());
     }
 }
+
+#[tokio::test]
+async fn an_older_edit_is_not_shown_while_its_message_becomes_durable() {
+    let world = World::in_memory();
+    let cache = world.cache("a").await;
+    let s = cache.session(key("c"));
+    let flush = || {
+        let (cache, runtime) = (cache.clone(), tokio::runtime::Handle::current());
+        move || runtime.block_on(cache.flush()).unwrap()
+    };
+    s.edit_at("1", "newest", 90).await.unwrap();
+    // The store hears of the edit only after it was asked, so the message waits with its first text.
+    world.store.after_find(flush());
+    s.append(say("1", "m1")).await.unwrap();
+    s.edit_at("1", "older", 50).await.unwrap();
+    world.store.before_find(flush());
+    assert_eq!(history(&s).await, ["newest"]);
+    assert_eq!(context(&s).await, ["newest"]);
+    assert_eq!(history(&s).await, ["newest"]);
+}

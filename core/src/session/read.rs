@@ -19,7 +19,7 @@ use crate::store::{Found, Page};
 const PAGE_LIMIT: usize = 10_000;
 
 /// How often a page is put together when entries become durable meanwhile.
-const OVERLAYS: usize = 4;
+const OVERLAYS: usize = 16;
 
 /// What the hot tier or this process holds and the store may not yet.
 type Overlay = Vec<(u64, Entry)>;
@@ -133,7 +133,7 @@ impl Cell {
                 return Err(e);
             }
         }
-        let (mut overlay, mut loose, mut rows);
+        let (mut overlay, mut loose, mut rows, mut found);
         let mut tries = 0;
         loop {
             // Before the store is read: what becomes durable in between is then in both, not in neither.
@@ -142,13 +142,15 @@ impl Cell {
             rows = engine
                 .blocking(move |s| s.history(&address, Page { before, limit }))
                 .await?;
-            let laid = overlay.iter().map(|(_, e)| e).chain(&loose);
-            let ids: Vec<EntryId> = laid.map(|e| e.id).collect();
+            let laid = || overlay.iter().map(|(_, e)| e).chain(&loose);
+            let named = laid().flat_map(Entry::platform_ids).collect();
+            found = engine.found(&self.address, named).await?;
+            let ids: Vec<EntryId> = laid().map(|e| e.id).collect();
             tries += 1;
             if ids.is_empty() || tries == OVERLAYS {
                 break;
             }
-            // In both, but perhaps in another place: look again.
+            // In both, but perhaps in another place, or with an edit that the overlay does not know: look again.
             let known = engine.known(&self.address, ids).await?;
             if known.numbers.iter().all(Option::is_none) {
                 break;
@@ -174,7 +176,7 @@ impl Cell {
             let top = overlay.last().map_or(0, |(number, _)| *number).max(stored);
             overlay.extend((top + 1..).zip(loose));
         }
-        self.apply_found(engine, &mut overlay).await?;
+        apply_found(&found, &mut overlay);
         let mut more = rows.len() >= limit;
         lay_over(&mut rows, &overlay, before);
         let excess = rows.len().saturating_sub(limit);
@@ -224,32 +226,6 @@ impl Cell {
         loose.sort_by_key(|(place, _)| (place.epoch == 0, *place));
         let loose = loose.into_iter().map(|(_, e)| e).collect();
         Ok((overlay, loose))
-    }
-
-    /// Gives messages that are not durable the texts of edits that are, and leaves out those that were
-    /// deleted: a log that came back older, or an entry that still waits, may hold them.
-    async fn apply_found(&self, engine: &Engine, overlay: &mut Overlay) -> Result<()> {
-        let ids = overlay.iter().flat_map(|(_, e)| e.platform_ids()).collect();
-        let found = engine.found(&self.address, ids).await?;
-        for (_, entry) in overlay.iter_mut() {
-            let Body::Messages(messages) = &mut entry.body else {
-                continue;
-            };
-            for slot in messages {
-                let id = slot.as_ref().and_then(|m| m.id.as_ref());
-                match (id.and_then(|id| found.get(id)), slot.as_mut()) {
-                    (Some(Found::Gone), _) => *slot = None,
-                    (Some(Found::Ahead { text, at_ms }), Some(m))
-                        if m.edited_ms.is_none_or(|e| e <= *at_ms) =>
-                    {
-                        m.text.clone_from(text);
-                        m.edited_ms = Some(*at_ms);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
     }
 
     /// What the hot tier holds beyond what is known to be durable, and what is pending here.
@@ -323,6 +299,29 @@ impl Cell {
             }
         }
         Ok(pages.into_iter().rev().flatten().collect())
+    }
+}
+
+/// Gives messages that are not durable the texts of edits that are, and leaves out those that were
+/// deleted: a log that came back older, or an entry that still waits, may hold them.
+fn apply_found(found: &HashMap<String, Found>, overlay: &mut Overlay) {
+    for (_, entry) in overlay.iter_mut() {
+        let Body::Messages(messages) = &mut entry.body else {
+            continue;
+        };
+        for slot in messages {
+            let id = slot.as_ref().and_then(|m| m.id.as_ref());
+            match (id.and_then(|id| found.get(id)), slot.as_mut()) {
+                (Some(Found::Gone), _) => *slot = None,
+                (Some(Found::Ahead { text, at_ms }), Some(m))
+                    if m.edited_ms.is_none_or(|e| e <= *at_ms) =>
+                {
+                    m.text.clone_from(text);
+                    m.edited_ms = Some(*at_ms);
+                }
+                _ => {}
+            }
+        }
     }
 }
 
