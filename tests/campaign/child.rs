@@ -4,8 +4,11 @@
 
 use anyhow::bail;
 
+pub(crate) mod bot_reader;
 pub(crate) mod cache;
+pub(crate) mod changer;
 pub(crate) mod reader;
+pub(crate) mod teller;
 pub(crate) mod writer;
 
 /// Runs a role to its end.
@@ -16,6 +19,9 @@ pub(crate) fn run(kind: &str, spec: &str) -> anyhow::Result<()> {
     cache::plant()?;
     match kind {
         "writer" => cache::block_on(writer::run(serde_json::from_str(spec)?)),
+        "bot-reader" => cache::block_on(bot_reader::run(serde_json::from_str(spec)?)),
+        "changer" => cache::block_on(changer::run(serde_json::from_str(spec)?)),
+        "teller" => cache::block_on(teller::run(serde_json::from_str(spec)?)),
         "reader" => cache::block_on(reader::run(serde_json::from_str(spec)?)),
         _ => bail!("no such role: {kind}"),
     }

@@ -42,7 +42,11 @@ impl Ledger {
         self.line(&format!("= {session} {writer} {n}\n"))
     }
 
-    fn line(&self, line: &str) -> anyhow::Result<()> {
+    /// Writes a line whole, its line feed included.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn line(&self, line: &str) -> anyhow::Result<()> {
         (&self.file).write_all(line.as_bytes())?;
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod changes;
 mod child;
 mod ledger;
 mod process;

@@ -17,12 +17,13 @@ pub fn scrollback_bin() -> anyhow::Result<&'static Path> {
 }
 
 fn build() -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe().context("cannot tell where this test binary is")?;
-    // target/PROFILE/deps/integration-HASH
+    let test = std::env::current_exe().context("cannot tell where this program is")?;
+    // target/PROFILE/deps/integration-HASH, or target/PROFILE/faults
+    let deps = test.parent().is_some_and(|dir| dir.ends_with("deps"));
     let profile = test
         .ancestors()
-        .nth(2)
-        .context("this test binary is not in a target directory")?;
+        .nth(if deps { 2 } else { 1 })
+        .context("this program is not in a target directory")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut command = Command::new(cargo);
     command
@@ -34,7 +35,7 @@ fn build() -> anyhow::Result<PathBuf> {
         .arg(
             profile
                 .parent()
-                .context("this test binary is not in a target directory")?,
+                .context("this program is not in a target directory")?,
         );
     if profile.file_name().is_some_and(|name| name == "release") {
         command.arg("--release");

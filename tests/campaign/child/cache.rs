@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use scrollback::testing::faults;
-use scrollback::{Cache, MasterKey, RedisConfig, SessionKey, SledConfig, Window, session};
+use scrollback::{
+    Cache, MasterKey, RedisConfig, SessionKey, SledConfig, Sliding, Window, session,
+};
 use serde::{Deserialize, Serialize};
 
 /// How a role's cache is set up.
@@ -22,6 +24,9 @@ pub(crate) struct CacheSpec {
     pub(crate) free_floor_bytes: u64,
     /// With a master key of the campaign's own.
     pub(crate) encrypted: bool,
+    /// How long a session stays hot, in milliseconds; the cache's own default when `None`.
+    #[serde(default)]
+    pub(crate) ttl_ms: Option<u64>,
 }
 
 /// The campaign's master key.
@@ -37,6 +42,7 @@ impl CacheSpec {
             flush_every_ms: 50,
             free_floor_bytes: 8 << 20,
             encrypted: false,
+            ttl_ms: None,
         }
     }
 
@@ -49,6 +55,12 @@ impl CacheSpec {
     /// Encrypted, or not.
     pub(crate) const fn encrypted(mut self, encrypted: bool) -> Self {
         self.encrypted = encrypted;
+        self
+    }
+
+    /// Sessions leave the hot tier when they were not touched for so long.
+    pub(crate) const fn ttl_ms(mut self, ttl_ms: u64) -> Self {
+        self.ttl_ms = Some(ttl_ms);
         self
     }
 
@@ -68,6 +80,9 @@ impl CacheSpec {
             .journal_limits(1 << 30, self.free_floor_bytes);
         if self.synced {
             builder = builder.level(session::Level::Synced);
+        }
+        if let Some(ttl) = self.ttl_ms {
+            builder = builder.ttl(Sliding(Duration::from_millis(ttl)));
         }
         if let Some(url) = &self.redis {
             builder = builder.hot(RedisConfig::new(url));

@@ -198,7 +198,8 @@ impl Queue {
 
     fn batch(&mut self, limit: usize) -> Vec<Value> {
         let mut batch = self.take_again();
-        batch.extend(self.waiting.iter().map(|queued| queued.body.clone()));
+        let waiting = self.waiting.iter().map(|queued| queued.body.clone());
+        batch.extend(waiting.take(limit));
         batch.truncate(limit);
         batch
     }
