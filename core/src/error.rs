@@ -73,6 +73,9 @@ pub enum Error {
         /// The version in force.
         actual: u64,
     },
+    /// Something was forgotten in the session since what is to be answered was said. Nothing was accepted.
+    #[error("something was forgotten in the session since")]
+    Forgotten,
     /// A stored record cannot be read: damaged, of another session, or of a newer version.
     #[error("cannot read {what}: {why}")]
     Decode {

@@ -78,6 +78,8 @@ pub struct Turn {
     receipt: Receipt,
     context: Context,
     lsn: u64,
+    /// What was forgotten up to this epoch is in none of what the caller has read.
+    epoch: u64,
     cell: Arc<Cell>,
     engine: Arc<Engine>,
 }
@@ -104,6 +106,25 @@ impl Turn {
     #[must_use]
     pub const fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// Appends what answers this turn, as [`Session::append_all`] does, unless something was forgotten in the
+    /// session since the turn's context was read: an answer that took long must not bring it back in a quote.
+    ///
+    /// # Errors
+    /// [`Error::Forgotten`]; otherwise as [`Session::append_all`].
+    pub async fn answer_all(&self, messages: impl IntoIterator<Item = Message>) -> Result<Self> {
+        let messages = draft::prepare(&self.engine, messages)?;
+        let since = self.epoch;
+        submit(&self.cell, &self.engine, Draft::Answer { messages, since }).await
+    }
+
+    /// The turn for who reads the session once more before answering, instead of [`context`](Self::context):
+    /// only what is forgotten from now on keeps the answer out.
+    #[must_use]
+    pub fn renewed(mut self) -> Self {
+        self.epoch = self.epoch.max(self.cell.inner.lock().epoch());
+        self
     }
 
     /// Completes when the entry is in the durable store; asks for a flush at once.
@@ -341,23 +362,29 @@ impl Session {
     }
 
     async fn submit(&self, draft: Draft) -> Result<Turn> {
-        // Boxed: the write path is a large future, and most callers hold several.
-        let accepted = Box::pin(self.cell.submit(&self.engine, draft)).await?;
-        let Accepted {
-            receipt,
-            context,
-            lsn,
-        } = accepted;
-        let stale = receipt.degraded;
-        Ok(Turn {
-            receipt,
-            context: Context {
-                messages: context,
-                stale,
-            },
-            lsn,
-            cell: Arc::clone(&self.cell),
-            engine: Arc::clone(&self.engine),
-        })
+        submit(&self.cell, &self.engine, draft).await
     }
+}
+
+async fn submit(cell: &Arc<Cell>, engine: &Arc<Engine>, draft: Draft) -> Result<Turn> {
+    // Boxed: the write path is a large future, and most callers hold several.
+    let accepted = Box::pin(cell.submit(engine, draft)).await?;
+    let Accepted {
+        receipt,
+        context,
+        lsn,
+        epoch,
+    } = accepted;
+    let stale = receipt.degraded;
+    Ok(Turn {
+        receipt,
+        context: Context {
+            messages: context,
+            stale,
+        },
+        lsn,
+        epoch,
+        cell: Arc::clone(cell),
+        engine: Arc::clone(engine),
+    })
 }

@@ -212,3 +212,47 @@ async fn an_older_edit_is_not_shown_while_its_message_becomes_durable() {
     assert_eq!(context(&s).await, ["newest"]);
     assert_eq!(history(&s).await, ["newest"]);
 }
+
+#[tokio::test]
+async fn an_answer_is_kept_only_if_nothing_was_forgotten_since_its_question() {
+    let world = World::in_memory();
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    let (sa, sb) = (a.session(key("c")), b.session(key("c")));
+    let bob = Author::new("test", "bob");
+    let answer = |n: u32| [Message::assistant(format!("r{n}")).id(format!("r{n}"))];
+    let refused = |answered: scrollback::Result<scrollback::Turn>| {
+        assert!(matches!(answered, Err(scrollback::Error::Forgotten)));
+    };
+    let turn = sa.append(say("1", "m1")).await.unwrap();
+    turn.answer_all(answer(1)).await.unwrap();
+    sa.append(Message::user(bob.clone(), "by bob").id(2))
+        .await
+        .unwrap();
+
+    // A person, by this process and by another.
+    let turn = sa.append(say("3", "m3")).await.unwrap();
+    assert_eq!(a.forget_author(&bob).await.unwrap().messages, 1);
+    refused(turn.answer_all(answer(3)).await);
+    turn.clone().renewed().answer_all(answer(4)).await.unwrap();
+    sa.append(Message::user(bob.clone(), "by bob").id(5))
+        .await
+        .unwrap();
+    let turn = sa.append(say("6", "m6")).await.unwrap();
+    a.flush().await.unwrap();
+    assert_eq!(b.forget_author(&bob).await.unwrap().messages, 1);
+    refused(turn.answer_all(answer(6)).await);
+    assert_eq!(history(&sb).await, ["m1", "r1", "m3", "r4", "m6"]);
+
+    // The session; an epoch that began for another reason changes nothing.
+    let turn = sa.append(say("7", "m7")).await.unwrap();
+    world.memory.as_ref().unwrap().lose_everything();
+    turn.answer_all(answer(7)).await.unwrap();
+    let turn = sb.append(say("8", "m8")).await.unwrap();
+    sa.forget().await.unwrap();
+    refused(turn.answer_all(answer(8)).await);
+    for (cache, s) in [(&a, &sa), (&b, &sb)] {
+        cache.flush().await.unwrap();
+        assert!(history(s).await.is_empty());
+        assert!(context(s).await.is_empty());
+    }
+}

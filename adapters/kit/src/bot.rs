@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scrollback::{Author, Cache, Closed, Message, Origin, Role, Session, SessionKey, Turn};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::commands::{self, Answer, Asked, Command, Content, Parsed};
-use crate::deliver::{Sent, deliver, persist};
+use crate::deliver::{deliver, persist};
 use crate::dispatch::{DispatchLimits, Dispatcher, Refused};
 use crate::outbox::{Outbox, SendError};
 use crate::pace::Pace;
@@ -22,9 +22,11 @@ use crate::responder::{Request, Responder};
 
 mod answer;
 mod changes;
+mod keep;
 mod standing;
 
 use answer::{ask, say};
+use keep::keep;
 use standing::standing;
 
 /// How a [`Bot`] behaves.
@@ -428,6 +430,8 @@ impl Core {
     ) -> Result<(), SendError> {
         let (session, question) = (&accepted.session, &accepted.message);
         let key = session.key();
+        // Before the session is read: an answer is kept only if nothing was forgotten since.
+        let turn = turn.clone().renewed();
         let Some(context) = standing(session, question, turn.context()).await else {
             tracing::info!(session = %key, "a message was erased before it was answered");
             return Ok(());
@@ -447,7 +451,7 @@ impl Core {
         for id in sent.iter_mut().filter_map(|s| s.id.as_mut()) {
             *id = self.config.scopes.id(&accepted.origin, id);
         }
-        keep(session, question, sent).await;
+        keep(&turn, key, question, sent).await;
         said.failed.map_or(Ok(()), Err)
     }
 }
@@ -464,37 +468,5 @@ async fn tell(answer: &Answer, outbox: &dyn Outbox) -> Result<(), SendError> {
             }
             sent.map(drop)
         }
-    }
-}
-
-/// Appends what was said to the session, a message for each that the platform has; tries again while
-/// that is safe, as it cannot be unsaid.
-async fn keep(session: &Session, question: &Message, sent: Vec<Sent>) {
-    if sent.is_empty() {
-        return;
-    }
-    let named = sent.iter().all(|s| s.id.is_some());
-    let message = |s: Sent| Message {
-        id: s.id,
-        reply_to: question.id.clone(),
-        ..Message::assistant(s.text)
-    };
-    let messages: Vec<Message> = sent.into_iter().map(message).collect();
-    let mut wait = Duration::from_millis(500);
-    for tries_left in (0..4).rev() {
-        let Err(error) = session.append_all(messages.iter().cloned()).await else {
-            return;
-        };
-        // With ids a second append of the same messages is found out, without one it is not.
-        let safe = match error {
-            scrollback::Error::Backpressure { .. } => true,
-            ref other => other.is_outage() && named,
-        };
-        if tries_left == 0 || !safe {
-            tracing::error!(session = %session.key(), %error, "an answer was sent and not kept");
-            return;
-        }
-        sleep(wait).await;
-        wait = wait.saturating_mul(3);
     }
 }

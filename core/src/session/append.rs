@@ -28,6 +28,8 @@ pub(crate) struct Accepted {
     pub(crate) context: Vec<Arc<Message>>,
     /// What to wait for until it is durable; 0 when nothing waits.
     pub(crate) lsn: u64,
+    /// The epoch in which the session was then.
+    pub(crate) epoch: u64,
 }
 
 /// How far one append has come.
@@ -93,19 +95,7 @@ impl Cell {
         }
         let body = match self.judge(engine, draft, course.away).await? {
             Verdict::Append(body) => body,
-            Verdict::Duplicate(seq) => {
-                if let Some((id, lsn)) = course.mine {
-                    let known = engine.known(&self.address, vec![id]).await?;
-                    if known.numbers.iter().any(Option::is_some) {
-                        // Another process took it over and made it durable meanwhile.
-                        engine.journal.done(self.remove(engine, |p| p.id == id));
-                        return self.accepted(engine, id, lsn, course.away).await;
-                    }
-                    self.withdraw(engine, id)?;
-                }
-                count(&engine.counters.duplicates);
-                return Ok(Some(self.duplicate(engine, seq)));
-            }
+            verdict => return self.unwanted(engine, verdict, course).await,
         };
         course.messages = if let Body::Messages(m) = &body {
             m.len() as u64
@@ -125,6 +115,29 @@ impl Cell {
             Placing::Away => course.away = true,
         }
         Ok(None)
+    }
+
+    /// Ends a call whose entry is not to be appended, or not any more.
+    async fn unwanted(
+        self: &Arc<Self>,
+        engine: &Engine,
+        verdict: Verdict,
+        course: &Course,
+    ) -> Result<Option<Accepted>> {
+        if let Some((id, lsn)) = course.mine {
+            let known = engine.known(&self.address, vec![id]).await?;
+            if known.numbers.iter().any(Option::is_some) {
+                // Another process took it over and made it durable meanwhile.
+                engine.journal.done(self.remove(engine, |p| p.id == id));
+                return self.accepted(engine, id, lsn, course.away).await;
+            }
+            self.withdraw(engine, id)?;
+        }
+        let Verdict::Duplicate(seq) = verdict else {
+            return Err(Error::Forgotten);
+        };
+        count(&engine.counters.duplicates);
+        Ok(Some(self.duplicate(engine, seq)))
     }
 
     /// Withdraws the entry of a call that fails, unless it may stand in the hot tier: then it stays
@@ -154,7 +167,7 @@ impl Cell {
         let conditional = matches!(entry.body, Body::State(_));
         let id = entry.id;
         let record = engine.codec.entry(&self.address, &entry)?;
-        let epoch = self.inner.lock().replica.as_ref().map_or(0, |r| r.epoch);
+        let epoch = self.inner.lock().epoch();
         let position = match engine.level {
             Level::Cached => 0,
             _ if planted(Plant::RedisOnlyAcknowledge) => 0,
@@ -204,7 +217,7 @@ impl Cell {
         };
         let mut inner = self.inner.lock();
         Self::touch(&mut inner, engine);
-        let context = inner.context();
+        let (context, epoch) = (inner.context(), inner.epoch());
         drop(inner);
         let receipt = Receipt {
             entry: id,
@@ -217,6 +230,7 @@ impl Cell {
             receipt,
             context,
             lsn,
+            epoch,
         }))
     }
 
@@ -236,6 +250,7 @@ impl Cell {
             context: inner.context(),
             // The first one may still be waiting here.
             lsn: inner.pending.back().map_or(0, |p| p.lsn),
+            epoch: inner.epoch(),
         }
     }
 }
@@ -243,6 +258,11 @@ impl Cell {
 impl Inner {
     pub(super) fn mention(&self, id: &str) -> Option<Mention> {
         self.replica.as_ref().and_then(|r| r.fold.mention(id))
+    }
+
+    /// The epoch of the replica, 0 without one.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.replica.as_ref().map_or(0, |r| r.epoch)
     }
 
     /// The context as this process knows it.

@@ -10,6 +10,11 @@ use crate::session::engine::Engine;
 #[derive(Debug, Clone)]
 pub(crate) enum Draft {
     Messages(Vec<Message>),
+    /// Messages that may quote what the session held when it was in epoch `since`.
+    Answer {
+        messages: Vec<Message>,
+        since: u64,
+    },
     Edit {
         id: String,
         text: String,
@@ -30,7 +35,9 @@ impl Draft {
     /// About how many bytes it takes.
     pub(super) fn bytes(&self) -> u64 {
         let bytes = match self {
-            Self::Messages(messages) => messages.iter().map(|m| m.text.len() + 64).sum(),
+            Self::Messages(messages) | Self::Answer { messages, .. } => {
+                messages.iter().map(|m| m.text.len() + 64).sum()
+            }
             Self::Edit { text, .. } => text.len(),
             Self::State { value, .. } => value.len(),
             Self::Delete { .. } | Self::Reset | Self::End => 0,

@@ -16,6 +16,8 @@ use crate::store::Found;
 pub(super) enum Verdict {
     Append(Body),
     Duplicate(Seq),
+    /// It answers what may have been forgotten since.
+    Forgotten,
 }
 
 /// What is known of a platform id.
@@ -43,6 +45,14 @@ impl Cell {
     ) -> Result<Verdict> {
         match draft {
             Draft::Messages(messages) => self.judge_messages(engine, messages).await,
+            Draft::Answer { messages, since } => {
+                // A forgetting begins a new epoch, so mostly there is nothing to ask.
+                let epoch = self.inner.lock().epoch();
+                if epoch != *since && self.forgotten_since(engine, *since).await? {
+                    return Ok(Verdict::Forgotten);
+                }
+                self.judge_messages(engine, messages).await
+            }
             Draft::Edit { id, text, at_ms } => {
                 let (id, text) = (id.clone(), Some(text.clone()));
                 Ok(Verdict::Append(Body::Edit {
@@ -82,6 +92,13 @@ impl Cell {
             Draft::Reset => Ok(Verdict::Append(Body::Reset)),
             Draft::End => Ok(Verdict::Append(Body::End)),
         }
+    }
+
+    /// True when anything was forgotten in the session after it was in this epoch.
+    async fn forgotten_since(&self, engine: &Engine, since: u64) -> Result<bool> {
+        let erased = engine.known(&self.address, Vec::new()).await?.erased;
+        let authors = erased.authors_below.iter().map(|(_, below)| *below);
+        Ok(authors.chain([erased.all_below]).any(|below| since < below))
     }
 
     pub(super) async fn judge_messages(

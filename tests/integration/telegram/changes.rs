@@ -2,8 +2,10 @@
 //! is erased while it waits for its answer (P14).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
+use harness::world::until;
 use scrollback_kit::Reply;
 use tokio::sync::Notify;
 
@@ -109,5 +111,38 @@ async fn what_was_erased_while_it_waited_is_not_answered() -> anyhow::Result<()>
     let kept = running.history(world.group_key(cats)).await?;
     assert!(!kept.concat().contains("secret"), "{kept:?}");
     running.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_under_way_during_a_forget_is_not_kept() -> anyhow::Result<()> {
+    let world = World::new()?;
+    let fake = &world.fake;
+    let go = Arc::new(Notify::new());
+    let gate = Arc::clone(&go);
+    let ear = Ear::with(move |heard| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.notified().await;
+            Ok(Reply::Text(format!("You said: {}", heard.text)))
+        }
+        .boxed()
+    });
+    let running = world.start(&ear).await?;
+    let ann = fake.user("Ann");
+    let cats = fake.supergroup("Cats", &[ann]);
+    fake.say(cats, ann, &world.calling("my secret"));
+    running.kept(world.group_key(cats), 1).await?;
+    until("it is being answered", async || ear.heard().len() == 1).await;
+    fake.say(fake.private(ann), ann, "/forget yes");
+    fake.until_sent(1).await?;
+    go.notify_one();
+    fake.until("it is answered", |fake| fake.sent_in(cats).len() == 1)
+        .await?;
+    running.stop().await?;
+    let cache = world.cache().await?;
+    let kept = cache.session(world.group_key(cats)).export().await?;
+    assert!(kept.is_empty(), "{kept:?}");
+    cache.close(Duration::from_secs(10)).await?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Erases what a person said, and what the bot said back to them or quoted of them.
 //!
-//! Invariant: the bot's messages go first, so that a `/forget yes` that was cut short can be repeated and
-//! finds what is left. What a model said to somebody else in words of its own is beyond reach.
+//! Invariants: the bot's messages go first, so that a `/forget yes` that was cut short can be repeated and
+//! finds what is left; and once more at the end, since until then answers may still have been kept. What a model said to somebody else in words of its own is beyond reach.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,10 +22,20 @@ pub async fn forget_person(cache: &Cache, person: &Author) -> scrollback::Result
         said.entry(key).or_default().add(&message);
     }
     let mut total = Forgotten::default();
-    for (key, traces) in said {
-        add(&mut total, unsay(&cache.session(key), &traces).await?);
+    for (key, traces) in &said {
+        add(
+            &mut total,
+            unsay(&cache.session(key.clone()), traces).await?,
+        );
     }
     add(&mut total, cache.forget_author(person).await?);
+    // From here on an answer that was under way is not kept any more.
+    for (key, traces) in &said {
+        add(
+            &mut total,
+            unsay(&cache.session(key.clone()), traces).await?,
+        );
+    }
     Ok(total)
 }
 
