@@ -10,6 +10,7 @@ use clap::Parser;
 
 mod changes;
 mod child;
+mod forgets;
 mod ledger;
 mod process;
 mod promises;

@@ -5,14 +5,20 @@ use anyhow::ensure;
 use crate::trial::Trial;
 
 mod changes;
+mod forget;
 mod kill;
 mod platforms;
 
 /// Every trial, in the order in which they run.
 fn all() -> impl Iterator<Item = &'static Trial> {
-    [kill::TRIALS, platforms::TRIALS, changes::TRIALS]
-        .into_iter()
-        .flatten()
+    [
+        kill::TRIALS,
+        platforms::TRIALS,
+        changes::TRIALS,
+        forget::TRIALS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The trials of these promises (all when none is named) whose fault contains `only`.
