@@ -159,7 +159,6 @@ impl Shared {
         let known = self.known.lock().of(session);
         let there = shown.iter().find(|(shown, _)| shown == id);
         let wrong = match change.kind {
-            Kind::Said if duplicate && !known.has(id) && !known.may_be_deleted(id) => None,
             Kind::Said if duplicate || known.may_be_deleted(id) => None,
             Kind::Said if there.is_none() => Some("was just said and is not there"),
             Kind::Deleted if there.is_some() => Some("was just deleted and is there"),
