@@ -16,7 +16,7 @@ use crate::control::Server;
 use crate::exit::{Exit, warn};
 use crate::lines::{Found, Lines};
 use crate::open;
-use crate::signals::{self, DEADLINE, Stop};
+use crate::signals::{self, Stop};
 
 mod terminal;
 
@@ -39,7 +39,8 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
     if let Some(server) = server {
         server.stop().await;
     }
-    let closed = open::close(&cache, chatted.as_ref().copied().unwrap_or(Exit::Failure)).await;
+    let exit = chatted.as_ref().copied().unwrap_or(Exit::Failure);
+    let closed = open::close(&cache, exit, stop.left()).await;
     chatted.and(closed)
 }
 
@@ -108,7 +109,7 @@ impl Chat {
             let answered = match line {
                 Ok(text) => tokio::select! {
                     answered = self.answer(text) => answered,
-                    () = overdue(stop) => break,
+                    () = signals::overdue(stop) => break,
                 },
                 Err(why) => Err(anyhow::anyhow!(why)),
             };
@@ -150,10 +151,4 @@ impl Chat {
         self.bot.handle(accepted, &self.terminal).await;
         Ok(())
     }
-}
-
-/// Completes when a stop was asked for and the work in hand has had its time.
-async fn overdue(stop: &Stop) {
-    stop.wait().await;
-    tokio::time::sleep(DEADLINE).await;
 }

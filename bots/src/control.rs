@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::exit::{Exit, Failed};
 use crate::open;
+use crate::signals::DEADLINE;
 
 mod client;
 mod place;
@@ -145,7 +146,7 @@ async fn locally(cache: &Cache, request: &Request, show: Show) -> anyhow::Result
         Ok(done) => sink.done(&done).await,
         Err(error) => Err(error),
     };
-    let closed = open::close(cache, Exit::Ok).await;
+    let closed = open::close(cache, Exit::Ok, DEADLINE).await;
     match answered? {
         Exit::Ok => closed,
         exit => Ok(exit),

@@ -2,13 +2,14 @@
 
 use std::io::IsTerminal as _;
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use scrollback::{Cache, Closed, RedisConfig, SledConfig, Sliding, Window};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 use crate::exit::{Exit, Failed};
-use crate::signals::DEADLINE;
 
 /// What other crates log below a warning may hold tokens in addresses and texts in payloads.
 const QUIET: [&str; 9] = [
@@ -83,10 +84,10 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Cache> {
     Ok(cache)
 }
 
-/// Closes the cache within the deadline; `exit` stands unless something is not durable.
-pub(crate) async fn close(cache: &Cache, exit: Exit) -> anyhow::Result<Exit> {
+/// Closes the cache within the time; `exit` stands unless something is not durable.
+pub(crate) async fn close(cache: &Cache, exit: Exit, within: Duration) -> anyhow::Result<Exit> {
     let ended = cache
-        .close(DEADLINE)
+        .close(within)
         .await
         .context("cannot close the cache")?;
     Ok(closed(ended, exit))

@@ -72,7 +72,7 @@ pub(crate) async fn run(config: &Config, args: cli::Replay) -> anyhow::Result<Ex
     } else {
         Exit::Ok
     };
-    let closed = open::close(&cache, interrupted).await;
+    let closed = open::close(&cache, interrupted, stop.left()).await;
     reported.and(closed)
 }
 
@@ -94,14 +94,18 @@ async fn replay(
         Arc::clone(&tally),
     );
     let reading = reader.start(inputs, progress.clone(), stop.clone())?;
-    workers.finish().await?;
+    tokio::select! {
+        finished = workers.finish() => finished?,
+        () = signals::overdue(stop) => {}
+    }
     // The workers end when the reader has, or when stopped; a reader that waits for standard input
     // then is left behind.
     reading.outcome(stop).await?;
-    cache
-        .flush()
-        .await
-        .context("cannot make everything durable")?;
+    tokio::select! {
+        flushed = cache.flush() => flushed.context("cannot make everything durable")?,
+        // The close makes durable what it can by its deadline, and tells the rest.
+        () = stop.wait() => {}
+    }
     tally.skipped.say_rest();
     let stats = cache.stats();
     Ok(Summary {

@@ -1,6 +1,7 @@
 //! Stopping: SIGINT and SIGTERM ask for an orderly end, a second one ends the process at once.
 
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,29 +15,48 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A flag that is raised once and that any number of tasks and threads can watch.
 #[derive(Debug, Clone)]
-pub(crate) struct Stop(watch::Sender<bool>);
+pub(crate) struct Stop {
+    raised: watch::Sender<bool>,
+    since: Arc<OnceLock<Instant>>,
+}
 
 impl Stop {
     /// A flag that is not raised.
     pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(false))
+        Self {
+            raised: watch::Sender::new(false),
+            since: Arc::default(),
+        }
     }
 
     /// Raises the flag.
     pub(crate) fn raise(&self) {
-        self.0.send_replace(true);
+        self.since.get_or_init(Instant::now);
+        self.raised.send_replace(true);
     }
 
     /// True once raised.
     pub(crate) fn raised(&self) -> bool {
-        *self.0.borrow()
+        *self.raised.borrow()
+    }
+
+    /// How much of the time for an orderly end is left; a close always has some.
+    pub(crate) fn left(&self) -> Duration {
+        let passed = self.since.get().map_or(Duration::ZERO, Instant::elapsed);
+        DEADLINE.saturating_sub(passed).max(DEADLINE / 4)
     }
 
     /// Completes once raised.
     pub(crate) async fn wait(&self) {
         // The only error is a dropped sender, and `self` holds one.
-        let _ = self.0.subscribe().wait_for(|raised| *raised).await;
+        let _ = self.raised.subscribe().wait_for(|raised| *raised).await;
     }
+}
+
+/// Completes when a stop was asked for and the work in hand has had its half of the time; the close has the other.
+pub(crate) async fn overdue(stop: &Stop) {
+    stop.wait().await;
+    tokio::time::sleep(DEADLINE / 2).await;
 }
 
 /// The task that watches for signals; ends with the value.

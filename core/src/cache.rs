@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -20,6 +20,9 @@ use crate::session::{Forgotten, Session};
 use crate::stats::{Closed, Stats, Verified};
 use crate::store::{Compacted, Erase, Progress};
 use crate::verify;
+
+/// What a close keeps of its time, or takes beyond it, for closing journal and tiers when the store hangs.
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// The cache; cheap to clone. Close it to be sure that all is durable; what is not is in the journal.
 #[derive(Clone)]
@@ -79,6 +82,7 @@ impl Cache {
     /// # Errors
     /// An outage of the store; calling it again goes on where it stopped.
     pub async fn forget_author(&self, author: &Author) -> Result<Forgotten> {
+        self.engine.open()?;
         flusher::flush(&self.engine).await?;
         let who = author.clone();
         let sessions = self.engine.blocking(move |s| s.sessions_of(&who)).await?;
@@ -187,13 +191,15 @@ impl Cache {
         Stats::of(&self.engine)
     }
 
-    /// Refuses new work, flushes, stops, closes the tiers. What is not durable by the deadline stays in
-    /// the journal and is made durable by the next start. A second call does nothing.
+    /// Refuses new work with [`Error::Closed`](crate::Error::Closed), finishes what is in hand, flushes, stops, closes
+    /// the tiers. What is not durable by the deadline stays in the journal and is made durable by the next start.
+    /// Returns by the deadline, or half a second after it, when the store hangs; tiers that answer may take 5 s more
+    /// to close. A second call does nothing.
     ///
     /// # Errors
     /// A store that fails to close.
     pub async fn close(&self, deadline: Duration) -> Result<Closed> {
-        self.engine.closed.store(true, Relaxed);
+        self.engine.closed.store(true, SeqCst);
         self.engine.room.notify_waiters();
         let Some(task) = self.owner.flusher.lock().take() else {
             return Ok(Closed::default());
@@ -201,25 +207,34 @@ impl Cache {
         for cell in self.engine.cells() {
             cell.queue(&self.engine);
         }
-        self.owner
-            .stop
-            .send_replace(Some(Instant::now() + deadline));
+        let until = Instant::now() + deadline;
+        // What is left of the time closes journal and tiers.
+        let flush_until = until - CLOSING.min(deadline / 10);
+        self.owner.stop.send_replace(Some(flush_until));
         let abort = task.abort_handle();
         // A store call that hangs must not hold up the close: what it would write is in the journal.
-        if tokio::time::timeout(deadline + Duration::from_millis(500), task)
+        if tokio::time::timeout_at(flush_until + CLOSING / 10, task)
             .await
             .is_err()
         {
             abort.abort();
         }
-        let left = self.engine.backlog.appends.load(Relaxed);
+        let patience = if self.engine.backlog.is_empty() {
+            Duration::from_secs(5)
+        } else {
+            CLOSING
+        };
+        let closing_until = until.max(Instant::now() + patience);
         let engine = Arc::clone(&self.engine);
+        let journal = tokio::task::spawn_blocking(move || engine.journal.close());
+        let _ = tokio::time::timeout_at(closing_until, journal).await;
+        // Nothing can be accepted any more.
+        let left = self.engine.backlog.appends.load(SeqCst);
         let closing = async {
-            let _ = tokio::task::spawn_blocking(move || engine.journal.close()).await;
             self.engine.hot.close().await;
             self.engine.blocking(|s| s.close()).await
         };
-        match tokio::time::timeout(Duration::from_secs(5), closing).await {
+        match tokio::time::timeout_at(closing_until, closing).await {
             Ok(Err(e)) if left == 0 => Err(e),
             _ => Ok(Closed { left }),
         }

@@ -39,6 +39,9 @@ const FLUSH_ROUNDS: usize = 64;
 /// The longest pause after failed flushes.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
+/// The longest one while the cache closes: there is not much time left.
+const STOPPING_BACKOFF_MAX: Duration = Duration::from_millis(100);
+
 /// How often replicas are swept, and how often messages past retention are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
@@ -85,14 +88,13 @@ impl Flusher {
             let deadline = *self.stop.borrow();
             if let Some(deadline) = deadline {
                 // Marks that could not be cleared are found by the next start.
-                let left = self.engine.backlog.appends.load(Relaxed);
-                if left == 0 || tokio::time::Instant::now() >= deadline {
+                if self.engine.backlog.is_empty() || tokio::time::Instant::now() >= deadline {
                     return;
                 }
                 continue;
             }
             let now = self.engine.clock.monotonic();
-            if is_due(&mut swept, now, SWEEP_EVERY) {
+            if is_due(&mut swept, now, SWEEP_EVERY) || self.engine.has_grown() {
                 sweep(&self.engine);
             }
             compacting.try_join_next();
@@ -111,9 +113,17 @@ impl Flusher {
 
     /// Waits for the interval, a wake-up or the stop; after failures for the back-off at least.
     async fn pause(&mut self, backoff: Duration) {
-        let stopping = self.stop.borrow().is_some();
-        if !backoff.is_zero() || stopping {
-            tokio::time::sleep(backoff.max(Duration::from_millis(1))).await;
+        let stopping = *self.stop.borrow();
+        if let Some(deadline) = stopping {
+            let wait = backoff.clamp(Duration::from_millis(1), STOPPING_BACKOFF_MAX);
+            tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + wait)).await;
+            return;
+        }
+        if !backoff.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(backoff) => {}
+                _ = self.stop.changed() => {}
+            }
             return;
         }
         tokio::select! {
@@ -355,6 +365,9 @@ impl Cell {
             let durable = Place::new(part.epoch, outcome.durable_to);
             if outcome.epoch == part.epoch {
                 inner.durable_to = inner.durable_to.max(durable);
+                // Nearly all of it is durable: a copy of the store's window is much smaller.
+                let outgrown = |r: &Replica| r.epoch == part.epoch && r.extent.is_outgrown();
+                inner.reload |= inner.replica.as_ref().is_some_and(outgrown);
             }
         }
         engine

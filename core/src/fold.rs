@@ -32,8 +32,9 @@ impl Mention {
     }
 }
 
-/// How many edits of messages not yet seen one fold remembers; the store remembers all.
+/// How many edits of messages not yet seen one fold remembers, and their bytes; the store remembers all.
 const AHEAD_LIMIT: usize = 64;
+const AHEAD_BYTES: usize = 1 << 20;
 
 /// How many ids a fold remembers to have dropped: about 1 MiB, for sessions that live long in one process.
 const DROPPED_LIMIT: usize = 1 << 16;
@@ -139,7 +140,7 @@ impl Fold {
             self.summary.system = Some((seq, m.clone()));
         }
         if seq >= self.summary.cut {
-            self.bytes += m.text.len();
+            self.bytes += m.bytes();
             self.messages.push_back((seq, Arc::new(m)));
         }
     }
@@ -165,7 +166,7 @@ impl Fold {
                         edited_ms: Some(at_ms),
                         ..Message::clone(m)
                     };
-                    self.bytes = (self.bytes + text.len()).saturating_sub(m.text.len());
+                    self.bytes = (self.bytes + edited.bytes()).saturating_sub(m.bytes());
                     *m = Arc::new(edited);
                 }
                 if let Some((s, m)) = &mut self.summary.system
@@ -178,13 +179,17 @@ impl Fold {
             }
             Some(Mention::Ahead(_)) | None => {
                 self.note(id, Mention::Ahead(number));
-                if self.ahead.len() == AHEAD_LIMIT {
+                self.ahead.push((id.to_owned(), text.to_owned(), at_ms));
+                while self.ahead.len() > AHEAD_LIMIT || self.ahead_bytes() > AHEAD_BYTES {
                     self.ahead.remove(0);
                     self.complete = false;
                 }
-                self.ahead.push((id.to_owned(), text.to_owned(), at_ms));
             }
         }
+    }
+
+    fn ahead_bytes(&self) -> usize {
+        self.ahead.iter().map(|(i, t, _)| i.len() + t.len()).sum()
     }
 
     /// Moves the newest edit that came before its message into `m`.
@@ -204,7 +209,7 @@ impl Fold {
             if let Some(i) = self.messages.iter().position(|(s, _)| *s == seq)
                 && let Some((_, m)) = self.messages.remove(i)
             {
-                self.bytes = self.bytes.saturating_sub(m.text.len());
+                self.bytes = self.bytes.saturating_sub(m.bytes());
             }
             self.summary.system.take_if(|(s, _)| *s == seq);
         }
@@ -217,7 +222,7 @@ impl Fold {
             if *seq >= self.summary.cut {
                 break;
             }
-            self.bytes = self.bytes.saturating_sub(m.text.len());
+            self.bytes = self.bytes.saturating_sub(m.bytes());
             self.messages.pop_front();
         }
     }
@@ -292,10 +297,11 @@ impl Fold {
             + self.messages.len() * PER_MESSAGE
             + self.seen.len() * 48
             + self.dropped.len() * 8
+            + self.ahead_bytes()
             + 512
     }
 
-    /// Bytes of text in the context.
+    /// Bytes of what the context holds.
     pub(crate) const fn text_bytes(&self) -> usize {
         self.bytes
     }

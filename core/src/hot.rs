@@ -80,6 +80,14 @@ pub struct LogEntry {
     pub carry: Option<Bytes>,
 }
 
+impl LogEntry {
+    /// Bytes of what it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        let (Record::Entry(bytes) | Record::Snapshot(bytes)) = &self.record;
+        bytes.len() + self.carry.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// What a log's entry holds, encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {

@@ -51,6 +51,18 @@ pub(crate) struct Limits {
     pub(crate) free_floor_bytes: u64,
 }
 
+impl Limits {
+    /// From which size on a segment is left behind; several fit into a journal of any size.
+    fn segment_bytes(&self) -> u64 {
+        SEGMENT_BYTES.min(self.journal_bytes / 4)
+    }
+
+    /// From which size on one in which nothing is pending is.
+    fn retire_bytes(&self) -> u64 {
+        RETIRE_BYTES.min(self.journal_bytes / 4)
+    }
+}
+
 impl Default for Limits {
     /// 1 GiB of journal, and 256 MiB left on the disk for everybody else.
     fn default() -> Self {
@@ -215,7 +227,8 @@ impl Journal {
     pub(crate) fn done(&self, ids: impl IntoIterator<Item = EntryId>) {
         let mut writer = self.shared.writer.lock();
         ids.into_iter().for_each(|id| writer.finish(id));
-        if writer.open_in_current == 0 && writer.current.bytes >= RETIRE_BYTES {
+        if writer.open_in_current == 0 && writer.current.bytes >= self.shared.limits.retire_bytes()
+        {
             self.shared.rotate(&mut writer);
         }
         writer.remove_finished();
@@ -288,16 +301,14 @@ impl Shared {
             // The file may be gone already.
             return Err(Error::Closed);
         }
-        self.check_room(&writer, record.len())?;
-        self.write(
-            &mut writer,
-            &frame(&Frame::Append {
-                session,
-                id,
-                epoch,
-                record,
-            }),
-        )?;
+        let bytes = frame(&Frame::Append {
+            session,
+            id,
+            epoch,
+            record,
+        });
+        self.check_room(&writer, bytes.len())?;
+        self.write(&mut writer, &bytes)?;
         let segment = writer.current.number;
         writer.open_in_current += 1;
         let p = Pending {
@@ -335,7 +346,7 @@ impl Shared {
     }
 
     fn write(&self, writer: &mut Writer, bytes: &[u8]) -> Result<()> {
-        if writer.current.bytes >= SEGMENT_BYTES || writer.current.torn {
+        if writer.current.bytes >= self.limits.segment_bytes() || writer.current.torn {
             self.rotate(writer);
         }
         if writer.current.torn {

@@ -55,6 +55,10 @@ pub struct SessionKey {
     reason = "ids are given as literals and numbers: `.channel(7)`"
 )]
 impl SessionKey {
+    /// The most bytes of one part of a key to which something can be appended (64 KiB: far beyond any
+    /// platform's ids; the key is written with each entry).
+    pub const MAX_PART_BYTES: usize = 64 << 10;
+
     /// A key for a platform (`discord`, `telegram`, …) and one bot account on it.
     pub fn new(platform: impl Into<String>, bot: impl ToString) -> Self {
         Self {
@@ -93,6 +97,14 @@ impl SessionKey {
     pub fn user(mut self, id: impl ToString) -> Self {
         self.user = Some(id.to_string());
         self
+    }
+
+    /// Bytes of its largest part.
+    pub(crate) fn largest_part(&self) -> usize {
+        let places = [&self.space, &self.channel, &self.thread, &self.user];
+        let places = places.into_iter().flatten().map(String::len);
+        let longest = self.platform.len().max(self.bot.len());
+        places.fold(longest, usize::max)
     }
 
     /// The platform's name.

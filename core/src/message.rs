@@ -233,6 +233,44 @@ impl Message {
         self.tool_calls.push(call);
         self
     }
+
+    /// Bytes of everything it holds: text, ids, names, attachments, tool calls.
+    pub(crate) fn bytes(&self) -> usize {
+        let own = |part: &Option<String>| part.as_ref().map_or(0, String::len);
+        let author = |a: &Author| a.platform.len() + a.id.len() + own(&a.name);
+        self.content_bytes()
+            + self.author.as_ref().map_or(0, author)
+            + own(&self.id)
+            + own(&self.reply_to)
+            + own(&self.tool_call_id)
+    }
+
+    /// Bytes of what is said with it: text, attachments, tool calls.
+    pub(crate) fn content_bytes(&self) -> usize {
+        const EACH: usize = 64;
+        let own = |part: &Option<String>| part.as_ref().map_or(0, String::len);
+        let attached = |a: &Attachment| a.reference.len() + own(&a.media_type) + own(&a.name);
+        let called = |c: &ToolCall| c.id.len() + c.name.len() + c.arguments.len();
+        self.text.len()
+            + self
+                .attachments
+                .iter()
+                .map(|a| attached(a) + EACH)
+                .sum::<usize>()
+            + self
+                .tool_calls
+                .iter()
+                .map(|c| called(c) + EACH)
+                .sum::<usize>()
+    }
+
+    /// Its ids and names: what is bounded one by one, beside what is said.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        let author = self.author.iter();
+        let author = author.flat_map(|a| [Some(&a.platform), Some(&a.id), a.name.as_ref()]);
+        let own = [&self.id, &self.reply_to, &self.tool_call_id];
+        author.chain(own.map(Option::as_ref)).flatten()
+    }
 }
 
 impl fmt::Debug for Message {

@@ -23,6 +23,7 @@ pub(crate) mod cell;
 mod draft;
 pub(crate) mod engine;
 mod erase;
+pub(crate) mod extent;
 mod hydrate;
 mod judge;
 mod load;
@@ -362,6 +363,7 @@ impl Session {
     }
 
     async fn submit(&self, draft: Draft) -> Result<Turn> {
+        draft::check_key(&self.key)?;
         submit(&self.cell, &self.engine, draft).await
     }
 }

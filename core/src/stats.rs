@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::Serialize;
 
+use crate::clock::millis;
 use crate::session::engine::Engine;
 
 /// Counters since the start, and gauges.
@@ -23,6 +24,11 @@ pub struct Stats {
     pub flushed: u64,
     /// Entries waiting to be made durable now.
     pub waiting: u64,
+    /// How far write-behind lags now: the age in milliseconds of the oldest entry that is accepted and not durable
+    /// (of one replayed from the journal, since the replay); 0 when nothing waits.
+    pub lag_ms: u64,
+    /// About how many bytes the replicas take now.
+    pub replica_bytes: u64,
     /// Sessions known to this process now.
     pub sessions: u64,
     /// True while the hot tier or the store is away.
@@ -36,6 +42,7 @@ pub struct Stats {
 impl Stats {
     pub(crate) fn of(engine: &Engine) -> Self {
         let c = &engine.counters;
+        let (lag, replica_bytes) = engine.gauges();
         let (touches, misses) = (c.touches.load(Relaxed), c.misses.load(Relaxed));
         Self {
             appended: c.appended.load(Relaxed),
@@ -45,6 +52,8 @@ impl Stats {
             flushes: c.flushes.load(Relaxed),
             flushed: c.flushed.load(Relaxed),
             waiting: engine.backlog.appends.load(Relaxed),
+            lag_ms: millis(lag),
+            replica_bytes,
             sessions: engine.cell_count() as u64,
             degraded: engine.is_degraded(),
             hot_tier: engine.hot.name(),

@@ -35,7 +35,8 @@ pub struct Stored {
     pub summary: Summary,
     /// What was erased.
     pub erased: Erasures,
-    /// The entries from the cut on: number and encoded [`Entry`](crate::message::Entry).
+    /// The entries from the cut on: number and encoded [`Entry`](crate::message::Entry). Those that say nothing beside
+    /// `summary` and the others (states, edits applied to their messages, what was erased) may be left out.
     pub entries: Vec<(u64, Bytes)>,
     /// True when no platform id is known besides those in `entries`.
     pub complete: bool,

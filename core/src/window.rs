@@ -64,7 +64,7 @@ impl Default for Window {
 impl Window {
     /// The most messages any window holds, so that no session outgrows the hot tier.
     pub const MAX_MESSAGES: usize = 2_000;
-    /// The most bytes of text any window holds (1 MiB).
+    /// The most bytes any window holds (1 MiB): texts, ids, names, attachments by reference, tool calls.
     pub const MAX_BYTES: usize = 1 << 20;
 
     /// The newest `high` messages at most (1 to [`Self::MAX_MESSAGES`]; values outside are clamped).
@@ -169,7 +169,7 @@ impl Load {
 
     fn add(&mut self, m: &Message, now_ms: u64) {
         self.messages += 1;
-        self.bytes += m.text.len();
+        self.bytes += m.bytes();
         self.tokens += u64::from(m.tokens.unwrap_or_default());
         self.age_ms = self.age_ms.max(now_ms.saturating_sub(m.at_ms));
     }

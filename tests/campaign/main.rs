@@ -15,6 +15,7 @@ mod ledger;
 mod process;
 mod promises;
 mod runner;
+mod stage;
 mod table;
 mod trial;
 

@@ -7,7 +7,13 @@ use crate::trial::Trial;
 mod changes;
 mod forget;
 mod kill;
+mod limits;
+mod limits_disk;
+mod limits_session;
+mod limits_socket;
 mod platforms;
+mod shutdown;
+mod stalled;
 
 /// Every trial, in the order in which they run.
 fn all() -> impl Iterator<Item = &'static Trial> {
@@ -16,6 +22,12 @@ fn all() -> impl Iterator<Item = &'static Trial> {
         platforms::TRIALS,
         changes::TRIALS,
         forget::TRIALS,
+        limits::TRIALS,
+        limits_session::TRIALS,
+        limits_disk::TRIALS,
+        limits_socket::TRIALS,
+        stalled::TRIALS,
+        shutdown::TRIALS,
     ]
     .into_iter()
     .flatten()

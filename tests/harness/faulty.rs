@@ -249,7 +249,7 @@ impl HotTier for FaultyTier {
 /// What a test does in the middle of a store's call.
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
-/// A store whose flushes (and, away, everything) can fail.
+/// A store whose flushes (and, away, everything) can fail or hang.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     before_find: std::sync::Mutex<Option<Meanwhile>>,
@@ -257,6 +257,21 @@ pub struct FaultyStore {
     away: AtomicBool,
     no_flush: AtomicBool,
     wasteful: AtomicBool,
+    flushes: AtomicU64,
+    stall: std::sync::Mutex<Stall>,
+    resumed: std::sync::Condvar,
+}
+
+/// Which calls of a store hang until they are let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stall {
+    /// None.
+    #[default]
+    No,
+    /// Flushes.
+    Flushes,
+    /// Every call.
+    Everything,
 }
 
 impl std::fmt::Debug for FaultyStore {
@@ -276,6 +291,9 @@ impl FaultyStore {
             away: AtomicBool::new(false),
             no_flush: AtomicBool::new(false),
             wasteful: AtomicBool::new(false),
+            flushes: AtomicU64::new(0),
+            stall: std::sync::Mutex::default(),
+            resumed: std::sync::Condvar::new(),
         })
     }
 
@@ -304,7 +322,26 @@ impl FaultyStore {
         self.wasteful.store(true, SeqCst);
     }
 
+    /// Makes calls hang, or lets them go on.
+    pub fn set_stall(&self, stall: Stall) {
+        *self.stall.lock().unwrap() = stall;
+        self.resumed.notify_all();
+    }
+
+    /// How many flushes were begun.
+    #[must_use]
+    pub fn flushes(&self) -> u64 {
+        self.flushes.load(SeqCst)
+    }
+
+    fn wait(&self, flush: bool) {
+        let stalled =
+            |stall: &mut Stall| *stall == Stall::Everything || flush && *stall == Stall::Flushes;
+        drop(self.resumed.wait_while(self.stall.lock().unwrap(), stalled));
+    }
+
     fn through(&self) -> Result<&Arc<dyn Store>> {
+        self.wait(false);
         if self.away.load(SeqCst) {
             Err(Error::away("faulty", "cut off by the test"))
         } else {
@@ -338,6 +375,8 @@ impl Store for FaultyStore {
         found
     }
     fn flush(&self, batch: &[SessionFlush]) -> Result<Vec<SessionFlushed>> {
+        self.flushes.fetch_add(1, SeqCst);
+        self.wait(true);
         if self.no_flush.load(SeqCst) {
             return Err(Error::away("faulty", "flush refused by the test"));
         }
@@ -367,6 +406,7 @@ impl Store for FaultyStore {
         self.wasteful.load(SeqCst)
     }
     fn close(&self) -> Result<()> {
+        self.wait(false);
         self.inner.close()
     }
 }

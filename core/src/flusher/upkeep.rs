@@ -70,7 +70,7 @@ pub(super) fn retained_from(
 /// Erases what was said before a time, session by session.
 pub(super) async fn retain(engine: &Arc<Engine>, before: u64) -> Result<()> {
     let mut after: Option<String> = None;
-    loop {
+    while engine.open().is_ok() {
         let from = after.clone();
         let page = engine
             .blocking(move |s| s.sessions(from.as_deref(), 256))
@@ -96,6 +96,7 @@ pub(super) async fn retain(engine: &Arc<Engine>, before: u64) -> Result<()> {
             }
         }
     }
+    Ok(())
 }
 
 /// Has the store compacted when its files hold much more than they must.

@@ -175,7 +175,7 @@ fn a_journal_of_a_newer_version_is_refused_and_not_touched() {
         .unwrap();
         std::fs::write(dir.path().join("000000000002.journal"), segment).unwrap();
         let before = bytes_in(dir.path());
-        let opened = Journal::open(dir.path(), Limits::default());
+        let opened = Journal::open(dir.path(), Limits::default(), Codec::plain());
         assert!(matches!(opened, Err(Error::Config(_))), "{opened:?}");
         assert_eq!(bytes_in(dir.path()), before);
     }

@@ -13,7 +13,7 @@ use crate::fold::Mention;
 use crate::message::{Body, Entry, EntryId, Message, Seq};
 use crate::session::cell::{Cell, Inner, Pending};
 use crate::session::draft::Draft;
-use crate::session::engine::{Engine, count};
+use crate::session::engine::{Engine, Room, count};
 use crate::session::judge::Verdict;
 use crate::session::place::Placing;
 use crate::session::{Level, Receipt};
@@ -34,7 +34,9 @@ pub(crate) struct Accepted {
 
 /// How far one append has come.
 #[derive(Debug, Default)]
-struct Course {
+struct Course<'a> {
+    /// The room that it was let in for, until its entry takes it.
+    room: Option<Room<'a>>,
     /// Its entry and lsn, once it is journaled.
     mine: Option<(EntryId, u64)>,
     /// The hot tier went away on the way: it is not asked again.
@@ -50,11 +52,13 @@ impl Cell {
         engine: &Engine,
         draft: Draft,
     ) -> Result<Accepted> {
-        engine.admit(draft.bytes()).await?;
+        let mut course = Course {
+            room: Some(engine.admit(draft.bytes()).await?),
+            ..Course::default()
+        };
         let _turn = self.turn.lock().await;
         self.inner.lock().ending = false;
         count(&engine.counters.touches);
-        let mut course = Course::default();
         for _ in 0..ATTEMPTS {
             match self.attempt(engine, &draft, &mut course).await {
                 Ok(Some(accepted)) => return Ok(accepted),
@@ -74,7 +78,7 @@ impl Cell {
         self: &Arc<Self>,
         engine: &Engine,
         draft: &Draft,
-        course: &mut Course,
+        course: &mut Course<'_>,
     ) -> Result<Option<Accepted>> {
         course.away = self.ready(engine, course.away).await?;
         if let Some((id, lsn)) = course.mine
@@ -104,7 +108,13 @@ impl Cell {
         };
         let (id, _) = match course.mine {
             Some(mine) => mine,
-            None => *course.mine.insert(self.enqueue(engine, body).await?),
+            None => {
+                let (mine, position) = self.enqueue(engine, body)?;
+                course.mine = Some(mine);
+                course.room = None;
+                self.synced(engine, mine.0, position).await?;
+                mine
+            }
         };
         match self.place_one(engine, id, course.away).await? {
             Placing::Done | Placing::Again => {}
@@ -122,7 +132,7 @@ impl Cell {
         self: &Arc<Self>,
         engine: &Engine,
         verdict: Verdict,
-        course: &Course,
+        course: &Course<'_>,
     ) -> Result<Option<Accepted>> {
         if let Some((id, lsn)) = course.mine {
             let known = engine.known(&self.address, vec![id]).await?;
@@ -142,7 +152,7 @@ impl Cell {
 
     /// Withdraws the entry of a call that fails, unless it may stand in the hot tier: then it stays
     /// pending until that is known (a state's is dropped if it is not there).
-    fn give_up(&self, engine: &Engine, course: &Course, error: Error) -> Error {
+    fn give_up(&self, engine: &Engine, course: &Course<'_>, error: Error) -> Error {
         let Some((id, _)) = course.mine else {
             return error;
         };
@@ -157,8 +167,8 @@ impl Cell {
         }
     }
 
-    /// Writes the journal and queues the entry, not placed yet.
-    async fn enqueue(self: &Arc<Self>, engine: &Engine, body: Body) -> Result<(EntryId, u64)> {
+    /// Writes the journal and queues the entry, not placed yet; returns its place in the journal as well.
+    fn enqueue(self: &Arc<Self>, engine: &Engine, body: Body) -> Result<((EntryId, u64), u64)> {
         let entry = Entry {
             id: engine.ids.next(),
             at_ms: engine.clock.wall_ms(),
@@ -183,13 +193,18 @@ impl Cell {
         };
         let lsn = self.push(engine, pending);
         self.queue(engine);
+        Ok(((id, lsn), position))
+    }
+
+    /// At level Synced, waits for the fsync of an entry; one that fails is withdrawn.
+    async fn synced(&self, engine: &Engine, id: EntryId, position: u64) -> Result<()> {
         if engine.level == Level::Synced
             && let Err(e) = engine.journal.synced(position).await
         {
             self.withdraw(engine, id)?;
             return Err(e);
         }
-        Ok((id, lsn))
+        Ok(())
     }
 
     /// The outcome of an own entry that stands somewhere, or is durable already; `None`: not yet.

@@ -18,6 +18,7 @@ use crate::hot::Place;
 use crate::key::Address;
 use crate::message::{Entry, EntryId};
 use crate::session::engine::Engine;
+use crate::session::extent::Extent;
 use crate::ttl::{Estimate, Touch, Ttl};
 
 /// A process's local copy of a session's window.
@@ -29,8 +30,8 @@ pub(crate) struct Replica {
     pub(crate) fold: Fold,
     /// False while the hot tier does not know of this epoch: it was away.
     pub(crate) published: bool,
-    /// Up to where the log was trimmed.
-    pub(crate) trimmed: u64,
+    /// How much of the log stands in the hot tier.
+    pub(crate) extent: Extent,
     /// For the maker of this epoch's copy, its last number: up to there everything that is not pending
     /// here is durable or stands for nothing. 0 for who took the copy over.
     pub(crate) copied_to: u64,
@@ -41,6 +42,8 @@ pub(crate) struct Replica {
 pub(crate) struct Pending {
     /// Rises in the order of acceptance in this process.
     pub(crate) lsn: u64,
+    /// When it was accepted (or replayed, or taken over), on the monotonic clock.
+    pub(crate) since: Duration,
     pub(crate) id: EntryId,
     /// Where it stands; epoch 0: nowhere yet.
     pub(crate) place: Place,
@@ -68,6 +71,7 @@ impl Pending {
     pub(crate) const fn new(id: EntryId, record: Bytes) -> Self {
         Self {
             lsn: 0,
+            since: Duration::ZERO,
             id,
             place: Place::new(0, 0),
             born: 0,
@@ -165,6 +169,7 @@ impl Cell {
             .backlog
             .bytes
             .fetch_add(pending.record.len() as u64, Relaxed);
+        pending.since = engine.clock.monotonic();
         let mut inner = self.inner.lock();
         let lsn = inner.next_lsn;
         inner.next_lsn += 1;
@@ -293,8 +298,8 @@ impl Inner {
         self.unplaced > 0 && self.pending.iter().any(|p| p.sent && p.is_unplaced())
     }
 
-    /// Places a pending entry and takes it into the replica.
-    pub(crate) fn place(&mut self, id: EntryId, place: Place, entry: &Entry) {
+    /// Places an entry, which takes `bytes` of the log, and takes it into the replica.
+    pub(crate) fn place(&mut self, id: EntryId, place: Place, entry: &Entry, bytes: usize) {
         let mut was_unplaced = false;
         if let Some(p) = self.find_mut(id) {
             was_unplaced = p.is_unplaced();
@@ -308,6 +313,9 @@ impl Inner {
         self.unplaced -= usize::from(was_unplaced);
         if let Some(replica) = &mut self.replica {
             replica.fold.apply(place.number, entry);
+            if replica.published {
+                replica.extent.push(place.number, bytes);
+            }
         }
     }
 

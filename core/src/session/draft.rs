@@ -3,8 +3,10 @@
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
+use crate::key::SessionKey;
 use crate::message::{Message, Seq};
 use crate::session::engine::Engine;
+use crate::window::Window;
 
 /// What a caller wants to append.
 #[derive(Debug, Clone)]
@@ -36,11 +38,12 @@ impl Draft {
     pub(super) fn bytes(&self) -> u64 {
         let bytes = match self {
             Self::Messages(messages) | Self::Answer { messages, .. } => {
-                messages.iter().map(|m| m.text.len() + 64).sum()
+                messages.iter().map(|m| m.bytes() + 64).sum()
             }
-            Self::Edit { text, .. } => text.len(),
+            Self::Edit { id, text, .. } => id.len() + text.len(),
             Self::State { value, .. } => value.len(),
-            Self::Delete { .. } | Self::Reset | Self::End => 0,
+            Self::Delete { id } => id.len(),
+            Self::Reset | Self::End => 0,
         };
         bytes as u64 + 64
     }
@@ -62,27 +65,39 @@ pub(crate) fn prepare(
         )));
     }
     for m in &mut out {
-        let attached: usize = m.attachments.iter().map(|a| a.reference.len() + 64).sum();
-        let called: usize = m
-            .tool_calls
-            .iter()
-            .map(|c| c.arguments.len() + c.name.len() + 64)
-            .sum();
-        check_size(engine, "a message", m.text.len() + attached + called)?;
-        if let Some(id) = &m.id {
-            check_size(engine, "a message id", id.len())?;
+        check_size(engine, "a message", m.content_bytes())?;
+        for name in m.names() {
+            check_size(engine, "an id or name of a message", name.len())?;
         }
         if m.at_ms == 0 {
             m.at_ms = engine.clock.wall_ms();
         }
         m.tokens = engine.window.count(&m.text);
     }
+    if out.len() > 1 {
+        // Together they are one entry, which the hot tier carries in one call and a window holds whole.
+        let size = out.iter().map(Message::bytes).sum();
+        let limit = engine.limits.message_bytes.max(Window::MAX_BYTES);
+        within(limit, "what is appended at once", size)?;
+    }
     Ok(out)
 }
 
 /// Refuses what is over the message limit.
 pub(crate) fn check_size(engine: &Engine, what: &'static str, size: usize) -> Result<()> {
-    let limit = engine.limits.message_bytes;
+    within(engine.limits.message_bytes, what, size)
+}
+
+/// Refuses a session whose key is too large to be written with each of its entries.
+pub(crate) fn check_key(key: &SessionKey) -> Result<()> {
+    within(
+        SessionKey::MAX_PART_BYTES,
+        "a part of a session key",
+        key.largest_part(),
+    )
+}
+
+const fn within(limit: usize, what: &'static str, size: usize) -> Result<()> {
     if size > limit {
         Err(Error::TooLarge { what, size, limit })
     } else {

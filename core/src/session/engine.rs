@@ -4,7 +4,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -68,9 +71,46 @@ pub(crate) struct Counters {
 pub(crate) struct Backlog {
     pub(crate) appends: AtomicU64,
     pub(crate) bytes: AtomicU64,
+    /// What calls in hand have been let in for and have not queued yet.
+    promised_appends: AtomicU64,
+    promised_bytes: AtomicU64,
+}
+
+/// Room in the backlog for one append, held until its entry is queued: a call in hand.
+#[derive(Debug)]
+pub(crate) struct Room<'a> {
+    backlog: &'a Backlog,
+    bytes: u64,
+}
+
+impl<'a> Room<'a> {
+    fn new(backlog: &'a Backlog, bytes: u64) -> Self {
+        backlog.promised_appends.fetch_add(1, SeqCst);
+        backlog.promised_bytes.fetch_add(bytes, SeqCst);
+        Self { backlog, bytes }
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.backlog.promised_bytes.fetch_sub(self.bytes, SeqCst);
+        self.backlog.promised_appends.fetch_sub(1, SeqCst);
+    }
 }
 
 impl Backlog {
+    /// Appends and bytes, those of calls in hand included.
+    fn total(&self) -> (u64, u64) {
+        let appends = self.appends.load(SeqCst) + self.promised_appends.load(SeqCst);
+        let bytes = self.bytes.load(SeqCst) + self.promised_bytes.load(SeqCst);
+        (appends, bytes)
+    }
+
+    /// True when nothing waits and no call is in hand that would add to it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.total().0 == 0
+    }
+
     /// A waiting entry's record was replaced by a shorter one.
     pub(crate) fn replace(&self, before: usize, after: usize) {
         self.bytes.fetch_add(after as u64, Relaxed);
@@ -106,6 +146,8 @@ pub(crate) struct Engine {
     /// Tells those who wait for room that a flush ended.
     pub(crate) room: Notify,
     pub(crate) closed: AtomicBool,
+    /// Bytes by which replicas have grown since they were last swept.
+    replica_growth: AtomicUsize,
     hot_away: AtomicBool,
     store_away: AtomicBool,
     cells: [RwLock<HashMap<Address, Arc<Cell>>>; SHARDS],
@@ -145,6 +187,7 @@ impl Engine {
             wake: Notify::new(),
             room: Notify::new(),
             closed: AtomicBool::new(false),
+            replica_growth: AtomicUsize::new(0),
             hot_away: AtomicBool::new(false),
             store_away: AtomicBool::new(false),
             cells: Default::default(),
@@ -192,39 +235,35 @@ impl Engine {
         }
     }
 
-    /// Waits until there is room for `bytes` more of backlog.
-    pub(crate) async fn admit(&self, bytes: u64) -> Result<()> {
-        self.open()?;
-        if !self.is_full(bytes) {
-            return Ok(());
-        }
+    /// Waits until there is room for one more append of `bytes`, and holds it.
+    pub(crate) async fn admit(&self, bytes: u64) -> Result<Room<'_>> {
         let wait = async {
             loop {
                 let freed = self.room.notified();
                 tokio::pin!(freed);
                 freed.as_mut().enable();
-                if !self.is_full(bytes) {
-                    return;
+                let room = Room::new(&self.backlog, bytes);
+                // After the room is taken, so that a close which does not see it is seen here.
+                self.open()?;
+                if !self.is_over() {
+                    return Ok(room);
                 }
+                drop(room);
                 self.wake.notify_one();
                 freed.await;
             }
         };
-        if tokio::time::timeout(self.limits.backlog_wait, wait)
-            .await
-            .is_ok()
-        {
-            return self.open();
+        if let Ok(admitted) = tokio::time::timeout(self.limits.backlog_wait, wait).await {
+            return admitted;
         }
-        let waiting = self.backlog.appends.load(Relaxed);
-        if waiting >= self.limits.backlog_appends {
+        let (appends, waiting) = self.backlog.total();
+        if appends >= self.limits.backlog_appends {
             return Err(Error::Backpressure {
-                waiting,
+                waiting: appends,
                 limit: self.limits.backlog_appends,
                 unit: "appends",
             });
         }
-        let waiting = self.backlog.bytes.load(Relaxed);
         Err(Error::Backpressure {
             waiting,
             limit: self.limits.backlog_bytes,
@@ -232,21 +271,56 @@ impl Engine {
         })
     }
 
-    fn is_full(&self, bytes: u64) -> bool {
-        let appends = self.backlog.appends.load(Relaxed) + 1;
-        let bytes = self.backlog.bytes.load(Relaxed) + bytes;
+    /// True when the backlog is over a bound; asks for a flush from half of it on.
+    fn is_over(&self) -> bool {
+        let (appends, bytes) = self.backlog.total();
         if appends * 2 > self.limits.backlog_appends || bytes * 2 > self.limits.backlog_bytes {
             self.wake.notify_one();
         }
         appends > self.limits.backlog_appends || bytes > self.limits.backlog_bytes
     }
 
-    fn open(&self) -> Result<()> {
-        if self.closed.load(Relaxed) {
+    /// Refuses new work once the cache is closed, or is closing.
+    pub(crate) fn open(&self) -> Result<()> {
+        if self.closed.load(SeqCst) {
             Err(Error::Closed)
         } else {
             Ok(())
         }
+    }
+
+    /// How long the oldest entry that is not durable has been waiting, and bytes of replicas: a look at every
+    /// session, so that appends need not keep count.
+    pub(crate) fn gauges(&self) -> (Duration, u64) {
+        let (mut oldest, mut bytes) = (None, 0);
+        for shard in &self.cells {
+            for cell in shard.read().values() {
+                let inner = cell.inner.lock();
+                let since = inner.pending.front().map(|p| p.since);
+                oldest = [oldest, since].into_iter().flatten().min();
+                bytes += inner.replica.as_ref().map_or(0, |r| r.fold.weight() as u64);
+            }
+        }
+        let age = |since| self.clock.monotonic().saturating_sub(since);
+        (oldest.map_or(Duration::ZERO, age), bytes)
+    }
+
+    /// Notes that replicas have grown; what may have outgrown its bound is swept before its time.
+    pub(crate) fn grown(&self, bytes: usize) {
+        let step = self.limits.replica_bytes / 4;
+        let before = self.replica_growth.fetch_add(bytes, Relaxed);
+        if before < step && before + bytes >= step {
+            self.wake.notify_one();
+        }
+    }
+
+    /// True when replicas have grown enough to be swept; begins to count anew.
+    pub(crate) fn has_grown(&self) -> bool {
+        let grown = self.replica_growth.load(Relaxed) >= self.limits.replica_bytes / 4;
+        if grown {
+            self.replica_growth.store(0, Relaxed);
+        }
+        grown
     }
 
     /// Runs a blocking call of the store off the async threads.

@@ -11,6 +11,7 @@ impl Cell {
     /// Erases from this session. What was accepted and is not durable is flushed first, so that the
     /// counts are right and nothing waits anywhere that the store does not know.
     pub(crate) async fn erase(self: &Arc<Self>, engine: &Engine, what: Erase) -> Result<Erased> {
+        engine.open()?;
         let turn = self.turn.lock().await;
         // A load takes over what other processes have not flushed, so that it is erased and counted too.
         self.inner.lock().reload = true;

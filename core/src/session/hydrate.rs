@@ -13,6 +13,7 @@ use crate::hot::{Place, Publish, Published};
 use crate::message::{Body, Entry, EntryId};
 use crate::session::cell::{Cell, Pending, Replica};
 use crate::session::engine::{Engine, count};
+use crate::session::extent::Extent;
 use crate::session::load::ATTEMPTS;
 use crate::session::log::{Decoded, Log};
 use crate::store::{Found, Stored};
@@ -100,6 +101,7 @@ impl Cell {
             ttl_ms: None,
             generation,
         };
+        let copy_bytes = publish.snapshot.len();
         self.inner.lock().unsure = true;
         if engine.hot.publish(&self.address, publish).await? != Published::Done {
             return Ok(false);
@@ -120,14 +122,15 @@ impl Cell {
         self.resolve(engine, epoch, &places, &known)?;
         self.keep_extras(engine, epoch, &extras, &places)?;
         self.inner.lock().reorder();
-        self.install(Replica {
+        let replica = Replica {
             epoch,
             generation,
             fold,
             published: true,
-            trimmed: 0,
+            extent: Extent::of_copy(last, copy_bytes),
             copied_to: last,
-        });
+        };
+        self.install(engine, replica);
         let mut inner = self.inner.lock();
         inner.marked = true;
         inner.estimate.hot_since = None;
@@ -299,14 +302,15 @@ impl Cell {
             fold.last = last;
             known.erased = stored.erased;
             self.resolve(engine, epoch, &HashMap::new(), &(ids, known))?;
-            self.install(Replica {
+            let replica = Replica {
                 epoch,
                 generation: 0,
                 fold,
                 published: false,
-                trimmed: 0,
+                extent: Extent::default(),
                 copied_to: last,
-            });
+            };
+            self.install(engine, replica);
             return Ok(());
         }
         Err(Error::away(

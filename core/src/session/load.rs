@@ -109,11 +109,12 @@ impl Cell {
                 return Ok(Caught::Load);
             }
             let entry: Entry = engine.codec.read_entry(&self.address, record)?;
-            decoded.push((number, entry));
+            decoded.push((number, entry, e.bytes()));
         }
+        engine.grown(decoded.iter().map(|(_, _, bytes)| bytes).sum());
         let mut inner = self.inner.lock();
-        for (number, entry) in &decoded {
-            inner.place(entry.id, Place::new(at.epoch, *number), entry);
+        for (number, entry, bytes) in &decoded {
+            inner.place(entry.id, Place::new(at.epoch, *number), entry, *bytes);
         }
         // What was sent and is not there never arrived: it may be sent again.
         let mut dropped = Vec::new();
@@ -189,18 +190,20 @@ impl Cell {
             let mut inner = self.inner.lock();
             inner.unsure |= std::mem::take(&mut inner.marked);
         }
-        self.install(Replica {
+        let replica = Replica {
             epoch,
             generation,
             fold,
             published: true,
-            trimmed: 0,
+            extent: log.extent,
             copied_to: 0,
-        });
+        };
+        self.install(engine, replica);
         Ok(())
     }
 
-    pub(super) fn install(&self, replica: Replica) {
+    pub(super) fn install(&self, engine: &Engine, replica: Replica) {
+        engine.grown(replica.fold.weight());
         let mut inner = self.inner.lock();
         if inner.durable_to.epoch != replica.epoch {
             inner.durable_to = Place::default();

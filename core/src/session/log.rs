@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::hot::{LogEntry, Place, Record};
 use crate::key::Address;
 use crate::message::Entry;
+use crate::session::extent::Extent;
 use crate::summary::Summary;
 
 /// A log entry decoded, with what is needed to copy it.
@@ -24,6 +25,7 @@ pub(super) struct Log {
     /// The newest summary that a trimming append carried, and the number up to which it stands.
     pub(super) carried: Option<(u64, Summary)>,
     pub(super) entries: Vec<Decoded>,
+    pub(super) extent: Extent,
     /// False when the log's beginning is gone and no summary stands for it.
     pub(super) whole: bool,
 }
@@ -38,12 +40,17 @@ impl Log {
             complete: false,
             carried: None,
             entries: Vec::new(),
+            extent: Extent::default(),
             whole: false,
         };
         let mut next = None;
         for e in entries {
             let contiguous = next.is_none_or(|n| n == e.at.number) && e.at.epoch == last.epoch;
             next = Some(e.at.number + 1);
+            match &e.record {
+                Record::Snapshot(_) => log.extent = Extent::of_copy(e.at.number, e.bytes()),
+                Record::Entry(_) => log.extent.push(e.at.number, e.bytes()),
+            }
             match &e.record {
                 Record::Snapshot(bytes) => {
                     let snapshot = codec.read_snapshot(session, bytes)?;

@@ -14,9 +14,6 @@ use crate::session::append::ATTEMPTS;
 use crate::session::cell::{Cell, Inner, Pending};
 use crate::session::engine::Engine;
 
-/// The log is trimmed when this many entries can go: several appends share one trim and one summary.
-const TRIM_STEP: u64 = 32;
-
 /// How an attempt to place everything ended.
 pub(super) enum Placing {
     Done,
@@ -97,6 +94,7 @@ impl Cell {
         let place = append.at;
         let trim = append.trim_below;
         let marks = append.mark.is_some();
+        let bytes = append.entry.len() + append.carry.as_ref().map_or(0, bytes::Bytes::len);
         if !away {
             match engine.hot.append(&self.address, append).await {
                 Ok(Appended::Done) => {}
@@ -116,12 +114,14 @@ impl Cell {
         // Unknown to the journal under this epoch only after a reload: rare.
         engine.journal.placed(id, place.epoch)?;
         let mut inner = self.inner.lock();
-        inner.place(id, place, &entry);
+        inner.place(id, place, &entry, bytes);
         inner.marked |= marks;
         if let (Some(below), Some(r)) = (trim, &mut inner.replica) {
-            r.trimmed = below;
+            r.extent.trim(below);
             r.fold.forget_ids_below(below);
         }
+        drop(inner);
+        engine.grown(bytes);
         Ok(Placing::Done)
     }
 
@@ -204,12 +204,13 @@ impl Cell {
             0
         };
         let below = r.fold.summary.cut.number().min(durable);
-        let trims = !away && below >= r.trimmed + TRIM_STEP;
+        // Without the hot tier there is no log to trim, but the same ids to forget.
+        let trims = r.extent.trims(below);
         let carry = || engine.codec.summary(&self.address, &r.fold.summary);
         let append = Append {
             at: Place::new(r.epoch, r.fold.last + 1),
             entry: p.record.clone(),
-            carry: if trims { Some(carry()?) } else { None },
+            carry: if trims && !away { Some(carry()?) } else { None },
             trim_below: trims.then_some(below),
             mark: (!inner.marked).then(|| engine.writer.clone()),
             generation: r.generation,

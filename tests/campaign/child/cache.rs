@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use scrollback::testing::faults;
-use scrollback::{
-    Cache, MasterKey, RedisConfig, SessionKey, SledConfig, Sliding, Window, session,
-};
+use scrollback::{Cache, MasterKey, RedisConfig, SessionKey, SledConfig, Sliding, Window, session};
 use serde::{Deserialize, Serialize};
 
 /// How a role's cache is set up.

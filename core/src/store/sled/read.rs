@@ -29,6 +29,9 @@ pub(super) fn window(txn: &mut Txn<'_>, address: &Address) -> Outcome<Option<Sto
     for item in table::scan(tree, &from, &keys::after(&keys::of_session(keys::LOG, sid))) {
         let (key, record) = item?;
         let entry = session.read_entry(&record)?;
+        if is_spent(&entry.body) {
+            continue;
+        }
         note_ids(entry, &mut ids);
         entries.push((number(&key)?, record));
     }
@@ -51,6 +54,13 @@ pub(super) fn window(txn: &mut Txn<'_>, address: &Address) -> Outcome<Option<Sto
         complete: ids.len() as u64 == session.row.mentions,
         entries,
     }))
+}
+
+/// True for what says nothing more to a context: edits that their messages hold already, states (the summary has the
+/// newest), what was erased, an end. Left out lest a session in which nobody speaks had a window without bound.
+const fn is_spent(body: &Body) -> bool {
+    use Body::{Edit, End, State, Void};
+    matches!(body, Edit { text: None, .. } | State(_) | Void | End)
 }
 
 fn note_ids(entry: Entry, ids: &mut HashSet<String>) {
