@@ -9,6 +9,7 @@ pub mod clock;
 pub mod faults;
 pub mod formats;
 pub mod hot_suite;
+pub mod keys;
 pub mod memory_store;
 pub mod redis_server;
 pub mod store_suite;

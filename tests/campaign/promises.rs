@@ -6,6 +6,7 @@ use crate::trial::Trial;
 
 mod changes;
 mod forget;
+mod ids;
 mod kill;
 mod limits;
 mod limits_disk;
@@ -28,6 +29,7 @@ fn all() -> impl Iterator<Item = &'static Trial> {
         limits_socket::TRIALS,
         stalled::TRIALS,
         shutdown::TRIALS,
+        ids::TRIALS,
     ]
     .into_iter()
     .flatten()

@@ -58,6 +58,12 @@ pub(crate) use session::is_row;
 
 const TIER: &str = "sled";
 
+/// Where the session with this printed key stands, for tests of keys.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn row_key(text: &str) -> Vec<u8> {
+    keys::row(text)
+}
+
 /// How many epochs are reserved with one fsync.
 const EPOCHS: u64 = 1_000;
 
