@@ -38,6 +38,10 @@ const CONNECTIONS: usize = 16;
 /// How long a client may take to send its request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How much of a request that was refused is read and thrown away, and for how long, so that its sender reads why.
+const UNREAD: u64 = 1 << 20;
+const HANG_UP: Duration = Duration::from_secs(1);
+
 /// The last line of an answer.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -162,10 +166,10 @@ async fn serve(listener: UnixListener, cache: Cache) {
 
 /// Answers one connection; a client that went away is no failure of ours.
 async fn connection(stream: UnixStream, cache: &Cache, free: &Semaphore) {
-    let (read, write) = stream.into_split();
+    let (mut read, write) = stream.into_split();
     let mut answer = Answer(BufWriter::with_capacity(64 * 1024, write));
     let last = match free.try_acquire() {
-        Ok(_permit) => match tokio::time::timeout(PATIENCE, request(read)).await {
+        Ok(_permit) => match tokio::time::timeout(PATIENCE, request(&mut read)).await {
             Ok(Ok(request)) => match run::run(&request, cache, &mut answer).await {
                 Ok(done) => Final::Done(done),
                 Err(error) => Final::error(&error),
@@ -178,6 +182,10 @@ async fn connection(stream: UnixStream, cache: &Cache, free: &Semaphore) {
     if let Err(error) = answer.end(&last).await {
         tracing::debug!(%error, "a control client went away");
     }
+    // A socket that is closed with something unread in it takes the answer with it.
+    let mut rest = read.take(UNREAD);
+    let hung_up = tokio::io::copy(&mut rest, &mut tokio::io::sink());
+    let _ = tokio::time::timeout(HANG_UP, hung_up).await;
 }
 
 async fn request(read: impl tokio::io::AsyncRead + Unpin) -> anyhow::Result<Request> {

@@ -6,6 +6,8 @@
 //! named by the whole printed key (the store's by its SHA-256 where it is long). Two keys with one hash would share a
 //! slot and could not be told apart by that check, had something else put a record of one under the key of the other.
 
+#![expect(clippy::indexing_slicing, reason = "the parts of a key are six")]
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -248,16 +250,9 @@ fn scopes(outcome: &mut Outcome, parts: &Parts) {
 
 fn read_back(round: &Round) -> anyhow::Result<Outcome> {
     const SESSIONS: usize = 2_000;
-    let mut rng = round.rng();
     let redis = RedisServer::start();
     let runtime = runtime()?;
-    let mut all: HashMap<u128, Parts> = HashMap::new();
-    while all.len() < SESSIONS {
-        let one = any(&mut rng);
-        let other = near(&mut rng, &one);
-        all.extend([one, other].map(|parts| (own(&parts), parts)));
-    }
-    let all: Vec<_> = all.into_values().collect();
+    let all = hostile(&mut round.rng(), SESSIONS);
     let open = || {
         let builder = Cache::builder()
             .hot(RedisConfig::new(redis.url()))
@@ -268,7 +263,6 @@ fn read_back(round: &Round) -> anyhow::Result<Outcome> {
         runtime.block_on(builder.build())
     };
     let cache = open()?;
-    let text = |n: usize| format!("said in {n}");
     for (n, parts) in all.iter().enumerate() {
         let key = key(parts);
         let who = Author::new(key.platform(), parts[5].clone().unwrap_or_default());
@@ -287,20 +281,7 @@ fn read_back(round: &Round) -> anyhow::Result<Outcome> {
         } else {
             cache.clone()
         };
-        for (n, parts) in all.iter().enumerate() {
-            let session = cache.session(key(parts));
-            let shown = runtime.block_on(session.context())?;
-            let context: Vec<_> = shown.messages.iter().map(|m| m.text.clone()).collect();
-            let exported = runtime.block_on(session.export())?;
-            let exported: Vec<_> = exported.into_iter().map(|(_, m)| m.text).collect();
-            let wanted = vec![text(n)];
-            outcome.must(context == wanted && exported == wanted, || {
-                format!(
-                    "{:?} reads {context:?} and {exported:?}, not {wanted:?}",
-                    session.key()
-                )
-            });
-        }
+        reads_its_own(&runtime, &cache, &all, &mut outcome)?;
         if fresh {
             let listed = runtime.block_on(cache.sessions(None, usize::MAX))?.len();
             outcome.must(listed == all.len(), || {
@@ -313,4 +294,42 @@ fn read_back(round: &Round) -> anyhow::Result<Outcome> {
     }
     outcome.acked += all.len() as u64;
     Ok(outcome)
+}
+
+/// Keys that differ, each with one that is as near as can be.
+fn hostile(rng: &mut fastrand::Rng, count: usize) -> Vec<Parts> {
+    let mut all: HashMap<u128, Parts> = HashMap::new();
+    while all.len() < count {
+        let one = any(rng);
+        let other = near(rng, &one);
+        all.extend([one, other].map(|parts| (own(&parts), parts)));
+    }
+    all.into_values().collect()
+}
+
+fn text(n: usize) -> String {
+    format!("said in {n}")
+}
+
+fn reads_its_own(
+    runtime: &tokio::runtime::Runtime,
+    cache: &Cache,
+    all: &[Parts],
+    outcome: &mut Outcome,
+) -> anyhow::Result<()> {
+    for (n, parts) in all.iter().enumerate() {
+        let session = cache.session(key(parts));
+        let shown = runtime.block_on(session.context())?;
+        let context: Vec<_> = shown.messages.iter().map(|m| m.text.clone()).collect();
+        let exported = runtime.block_on(session.export())?;
+        let exported: Vec<_> = exported.into_iter().map(|(_, m)| m.text).collect();
+        let wanted = vec![text(n)];
+        outcome.must(context == wanted && exported == wanted, || {
+            format!(
+                "{:?} reads {context:?} and {exported:?}, not {wanted:?}",
+                session.key()
+            )
+        });
+    }
+    Ok(())
 }

@@ -251,31 +251,11 @@ fn backlog(
         format!("{all} appends fit, not {most}")
     });
     refused(&mut outcome, &error, waited);
-    // Ten times as many at once: each waits and is refused, none gets in.
-    let more = join_all((0..10 * most.min(1_000)).map(|n| {
-        let session = stage.session(format!("more {}", n % 50));
-        async move {
-            let began = Instant::now();
-            (session.append(message(n, 100)).await.err(), began.elapsed())
-        }
-    }));
-    let more = stage.runtime.block_on(more);
-    let got_in = more.iter().filter(|(e, _)| e.is_none()).count();
-    // A small one may find the room that a large one did not.
-    let brim = usize::try_from(size as u64 / 200)?;
-    outcome.must(got_in <= brim, || {
-        format!("{got_in} got in beyond the bound")
-    });
-    for (error, waited) in &more {
-        if let Some(error) = error {
-            refused(&mut outcome, error, *waited);
-        }
-    }
+    crowd(&stage, &mut outcome, 10 * most.min(1_000), size)?;
     // One that waits when there is room again is taken.
-    let waiting = stage.runtime.spawn({
-        let session = session.clone();
-        async move { session.append(message(1_000_000, size)).await.is_ok() }
-    });
+    let waiting = stage
+        .runtime
+        .spawn(async move { session.append(message(1_000_000, size)).await.is_ok() });
     stage.store.set_stall(Stall::No);
     let taken = stage.runtime.block_on(waiting)?;
     outcome.must(taken, || {
@@ -305,4 +285,29 @@ fn refused(outcome: &mut Outcome, error: &Error, waited: Duration) {
     outcome.must(waited >= WAIT && waited < WAIT * 3, || {
         format!("refused after {waited:?}")
     });
+}
+
+/// Many at once against a full backlog: each waits and is refused, none gets in.
+fn crowd(stage: &Stage, outcome: &mut Outcome, count: u64, size: usize) -> anyhow::Result<()> {
+    let more = join_all((0..count).map(|n| {
+        let session = stage.session(format!("more {}", n % 50));
+        async move {
+            let began = Instant::now();
+            let error = session.append(message(n, 100)).await.err();
+            (error, began.elapsed())
+        }
+    }));
+    let more = stage.runtime.block_on(more);
+    let got_in = more.iter().filter(|(e, _)| e.is_none()).count();
+    // A small one may find the room that a large one did not.
+    let brim = usize::try_from(size as u64 / 200)?;
+    outcome.must(got_in <= brim, || {
+        format!("{got_in} got in beyond the bound")
+    });
+    for (error, waited) in &more {
+        if let Some(error) = error {
+            refused(outcome, error, *waited);
+        }
+    }
+    Ok(())
 }

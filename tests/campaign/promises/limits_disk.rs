@@ -121,6 +121,9 @@ fn free(dir: &Path) -> anyhow::Result<u64> {
 
 fn floor(round: &Round) -> anyhow::Result<Outcome> {
     let dir = roomy(round)?;
+    if free(dir.parent().unwrap_or(&dir))? < 256 << 20 {
+        return Ok(Outcome::not_run("less than 256 MiB are free"));
+    }
     let outcome = floor_in(&dir);
     std::fs::remove_dir_all(&dir)?;
     outcome

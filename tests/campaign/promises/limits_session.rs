@@ -177,7 +177,7 @@ fn still(stage: &Stage, outcome: &mut Outcome) -> anyhow::Result<()> {
         stage.runtime.block_on(edited.edit(1, text(n)))?;
         stage
             .runtime
-            .block_on(states.set_state(&text(n)[..60_000].to_owned()))?;
+            .block_on(states.set_state(&format!("{n:09}{}", "s".repeat(60_000))))?;
         stage.runtime.block_on(stage.cache.flush())?;
         for name in ["edited", "states"] {
             let (_, hot) = log(stage, name)?;
@@ -261,22 +261,24 @@ fn bytes_in_redis(round: &Round) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
+/// The in-process tier's bound in that test.
+const TIER: u64 = 1 << 20;
+
+/// One message in a session of its own.
+fn speak(stage: &Stage, name: u64) -> anyhow::Result<()> {
+    let session = stage.session(name);
+    stage.runtime.block_on(session.append(message(1, 4_000)))?;
+    Ok(())
+}
+
 fn tier(round: &Round) -> anyhow::Result<Outcome> {
-    const BYTES: u64 = 1 << 20;
     let mut outcome = Outcome::default();
-    let stage = Stage::open(&round.data(), BYTES, |b| b.replica_limit(1 << 20))?;
-    let say = |name: u64| {
-        let session = stage.session(name);
-        stage
-            .runtime
-            .block_on(session.append(message(1, 4_000)))
-            .map(drop)
-    };
+    let stage = Stage::open(&round.data(), TIER, |b| b.replica_limit(1 << 20))?;
     // As many sessions as fit, clean: all of them hot. One more, and the least recently used goes.
     let mut count = 0;
-    while stage.tier.bytes() + 5_000 < BYTES {
+    while stage.tier.bytes() + 5_000 < TIER {
         count += 1;
-        say(count)?;
+        speak(&stage, count)?;
     }
     stage.runtime.block_on(stage.cache.flush())?;
     let hot = stage.tier.sessions() as u64;
@@ -284,10 +286,10 @@ fn tier(round: &Round) -> anyhow::Result<Outcome> {
         format!("{hot} of {count} sessions below the bound are hot")
     });
     for n in count + 1..=count + 20 {
-        say(n)?;
+        speak(&stage, n)?;
         stage.runtime.block_on(stage.cache.flush())?;
         let bytes = stage.tier.bytes();
-        outcome.must(bytes <= BYTES, || format!("{bytes} bytes are hot"));
+        outcome.must(bytes <= TIER, || format!("{bytes} bytes are hot"));
     }
     outcome.must(log(&stage, "1").is_err(), || {
         "the oldest is hot still".to_owned()
@@ -295,18 +297,25 @@ fn tier(round: &Round) -> anyhow::Result<Outcome> {
     outcome.must(log(&stage, &count.to_string()).is_ok(), || {
         "a newer one is gone".to_owned()
     });
+    dirty(&stage, &mut outcome, count)?;
+    outcome.acked += 11 * count + 20;
+    stage.close()?;
+    Ok(outcome)
+}
+
+fn dirty(stage: &Stage, outcome: &mut Outcome, count: u64) -> anyhow::Result<()> {
     // Ten times the bound, dirty: nothing goes. Then durable: all beyond the bound goes.
     stage.store.set_no_flush(true);
     let from = count + 21;
     for n in from..from + 10 * count {
-        say(n)?;
+        speak(stage, n)?;
     }
     let bytes = stage.tier.bytes();
-    outcome.must(bytes > 9 * BYTES, || {
+    outcome.must(bytes > 9 * TIER, || {
         format!("{bytes} bytes: dirty sessions were dropped")
     });
     for n in (from..from + 10 * count).step_by(97) {
-        outcome.must(log(&stage, &n.to_string()).is_ok(), || {
+        outcome.must(log(stage, &n.to_string()).is_ok(), || {
             format!("{n} is dirty and gone")
         });
     }
@@ -314,7 +323,7 @@ fn tier(round: &Round) -> anyhow::Result<Outcome> {
     stage.runtime.block_on(stage.cache.flush())?;
     stage.runtime.block_on(stage.cache.flush())?;
     let bytes = stage.tier.bytes();
-    outcome.must(bytes <= BYTES, || {
+    outcome.must(bytes <= TIER, || {
         format!("{bytes} bytes are hot when all is durable")
     });
     for n in (1..from + 10 * count).step_by(31) {
@@ -323,9 +332,7 @@ fn tier(round: &Round) -> anyhow::Result<Outcome> {
             format!("session {n}: {there} messages are there")
         });
     }
-    outcome.acked += 11 * count + 20;
-    stage.close()?;
-    Ok(outcome)
+    Ok(())
 }
 
 fn replicas(round: &Round) -> anyhow::Result<Outcome> {

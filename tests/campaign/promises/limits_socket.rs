@@ -27,7 +27,12 @@ fn socket(round: &Round) -> anyhow::Result<Outcome> {
     serving(&data)?;
     let mut outcome = Outcome::default();
     for size in [REQUEST - 1, REQUEST, REQUEST + 1, 10 * REQUEST] {
-        let answered = ask(&data, size).is_ok_and(|last| last.starts_with("{\"done\":"));
+        let last = ask(&data, size)?;
+        let answered = last.starts_with("{\"done\":");
+        let told = answered || last.contains("64 KiB");
+        outcome.must(told, || {
+            format!("a request of {size} bytes is not told why: {last}")
+        });
         outcome.must(answered == (size <= REQUEST), || {
             format!(
                 "a request of {size} bytes was {}",
