@@ -2,7 +2,7 @@
 //!
 //! `tests/faults` runs it; see `--help`. Reading order: [`trial`] is what a promise's test is, [`promises`] are the
 //! tests, [`runner`] runs them, [`table`] prints what came out. A trial drives children ([`process`], [`child`]) that
-//! write to a [`ledger`] outside their data directory what was sent and what was acknowledged.
+//! write to a [`ledger`] outside their data directory what was sent and what was acknowledged; a [`proxy`] is the network.
 
 use std::process::ExitCode;
 
@@ -14,6 +14,7 @@ mod forgets;
 mod ledger;
 mod process;
 mod promises;
+mod proxy;
 mod runner;
 mod stage;
 mod table;

@@ -7,6 +7,7 @@ use crate::trial::Trial;
 mod changes;
 mod forget;
 mod ids;
+mod hot_lost;
 mod kill;
 mod limits;
 mod limits_disk;
@@ -20,6 +21,7 @@ mod stalled;
 fn all() -> impl Iterator<Item = &'static Trial> {
     [
         kill::TRIALS,
+        hot_lost::TRIALS,
         platforms::TRIALS,
         changes::TRIALS,
         forget::TRIALS,

@@ -1,11 +1,16 @@
 //! The cache that a role opens, as its specification says.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use scrollback::store::Store;
+use scrollback::store::sled::SledStore;
 use scrollback::testing::faults;
-use scrollback::{Cache, MasterKey, RedisConfig, SessionKey, SledConfig, Sliding, Window, session};
+use scrollback::{
+    Cache, CacheBuilder, MasterKey, RedisConfig, SessionKey, SledConfig, Sliding, Window, session,
+};
 use serde::{Deserialize, Serialize};
 
 /// How a role's cache is set up.
@@ -67,12 +72,37 @@ impl CacheSpec {
     /// # Errors
     /// It cannot be opened.
     pub(crate) async fn open(&self) -> anyhow::Result<Cache> {
-        let mut store = SledConfig::new(&self.data).wait_lock(Duration::from_secs(5));
+        let builder = self.builder().store(self.sled()?);
+        builder.build().await.context("cannot open the cache")
+    }
+
+    /// Opens two caches over one store, as two processes over a shared one; each has a journal of its own.
+    ///
+    /// # Errors
+    /// They cannot be opened.
+    pub(crate) async fn open_two(&self) -> anyhow::Result<[Cache; 2]> {
+        let sled = self.sled()?;
+        let opened = tokio::task::spawn_blocking(move || SledStore::open(&sled)).await?;
+        let store: Arc<dyn Store> = Arc::new(opened.context("cannot open the store")?.0);
+        let over = |name: &str| {
+            let journal = self.data.join(format!("journal-{name}"));
+            let store = Arc::clone(&store);
+            self.builder().shared_store(store).journal(journal).build()
+        };
+        Ok([over("a").await?, over("b").await?])
+    }
+
+    fn sled(&self) -> anyhow::Result<SledConfig> {
+        let store = SledConfig::new(&self.data).wait_lock(Duration::from_secs(5));
         if self.encrypted {
-            store = store.encrypt(MasterKey::from_hex(MASTER)?);
+            return Ok(store.encrypt(MasterKey::from_hex(MASTER)?));
         }
+        Ok(store)
+    }
+
+    /// Everything but the store.
+    fn builder(&self) -> CacheBuilder {
         let mut builder = Cache::builder()
-            .store(store)
             .window(Window::messages(20))
             .flush_every(Duration::from_millis(self.flush_every_ms))
             .journal_limits(1 << 30, self.free_floor_bytes);
@@ -85,7 +115,7 @@ impl CacheSpec {
         if let Some(url) = &self.redis {
             builder = builder.hot(RedisConfig::new(url));
         }
-        builder.build().await.context("cannot open the cache")
+        builder
     }
 }
 
