@@ -153,7 +153,8 @@ impl CacheBuilder {
         self
     }
 
-    /// The deadline of one hot-tier call (default 250 ms: thousands of round trips, still unnoticed in a chat).
+    /// How long the hot tier may hold up one call of this API, whatever that asks of it (default 250 ms: thousands of round
+    /// trips, still unnoticed in a chat); then the call goes on without it, degraded.
     #[must_use]
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
@@ -297,6 +298,7 @@ impl CacheBuilder {
         };
         let parts = Parts {
             hot,
+            deadline: self.deadline,
             store,
             journal,
             writer,

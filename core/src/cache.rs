@@ -231,7 +231,7 @@ impl Cache {
         // Nothing can be accepted any more.
         let left = self.engine.backlog.appends.load(SeqCst);
         let closing = async {
-            self.engine.hot.close().await;
+            self.engine.close_hot().await;
             self.engine.blocking(|s| s.close()).await
         };
         match tokio::time::timeout_at(closing_until, closing).await {

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::error::{Error, Result};
 use crate::hot::{Place, Settle};
 use crate::message::Seq;
+use crate::session::call::Call;
 use crate::session::cell::{Cell, Replica};
 use crate::session::engine::{Engine, count};
 use crate::store::{FlushEntry, Flushed, SessionFlush, SessionFlushed};
@@ -144,7 +145,7 @@ fn is_due(last: &mut Option<Duration>, now: Duration, every: Duration) -> bool {
 
 /// Looks for this writer's dirty marks of an earlier run; true when done.
 async fn recover_marks(engine: &Arc<Engine>) -> bool {
-    let marked = match engine.hot.marked(&engine.writer).await {
+    let marked = match Call::begin(engine).hot.marked(&engine.writer).await {
         Ok(marked) => marked,
         Err(e) => {
             engine.hot_failed(Some(&e));
@@ -229,8 +230,9 @@ async fn repair(engine: &Arc<Engine>, cells: &[Arc<Cell>]) {
         }
         let (engine, cell) = (Arc::clone(engine), Arc::clone(cell));
         running.spawn(async move {
-            let _turn = cell.turn.lock().await;
-            if let Err(e) = Box::pin(cell.settle_in(&engine)).await {
+            let mut call = Call::begin(&engine);
+            let _turn = call.turn(&cell).await;
+            if let Err(e) = Box::pin(cell.settle_in(&call)).await {
                 tracing::debug!(session = %cell.address, error = %e, "not repaired yet");
             }
         });
@@ -379,7 +381,7 @@ impl Cell {
     }
 
     /// Flushes this session to the end; call under the turn, settled in.
-    pub(crate) async fn flush_now(self: &Arc<Self>, engine: &Engine) -> Result<()> {
+    pub(crate) async fn flush_now(self: &Arc<Self>, engine: &Call<'_>) -> Result<()> {
         while let Some(part) = self.flushable() {
             let before = self.inner.lock().pending.len();
             flush_parts(engine, vec![part], &[self]).await?;
@@ -430,11 +432,15 @@ async fn settle(engine: &Engine, cells: &[Arc<Cell>]) {
     if settled.is_empty() {
         return;
     }
-    if let Err(e) = engine.hot.settle(&engine.writer, settled).await {
+    let call = Call::begin(engine);
+    let done = call.hot.settle(&engine.writer, settled).await;
+    call.hot.charge(&owners, 0);
+    if let Err(e) = done {
         engine.hot_failed(Some(&e));
         return;
     }
-    for cell in owners {
+    let charged = call.hot.spent_us();
+    for cell in &owners {
         let ending = {
             let mut inner = cell.inner.lock();
             inner.unsure = false;
@@ -444,10 +450,11 @@ async fn settle(engine: &Engine, cells: &[Arc<Cell>]) {
             continue;
         }
         cell.forget_replica();
-        if let Err(e) = engine.hot.release(&cell.address).await {
+        if let Err(e) = call.hot.release(&cell.address).await {
             tracing::debug!(session = %cell.address, error = %e, "not released; it will expire");
         }
     }
+    call.hot.charge(&owners, charged);
 }
 
 /// Makes everything accepted before the call durable.

@@ -19,6 +19,7 @@ use crate::session::engine::Engine;
 use crate::store::{Erase, Erased, Page};
 
 pub(crate) mod append;
+pub(crate) mod call;
 pub(crate) mod cell;
 mod draft;
 pub(crate) mod engine;
@@ -256,7 +257,8 @@ impl Session {
     /// # Errors
     /// Only when neither the hot tier nor the store nor this process can serve it.
     pub async fn context(&self) -> Result<Context> {
-        self.cell.context(&self.engine).await
+        // Boxed, as every read that may load the session: large futures, of which callers hold several.
+        Box::pin(self.cell.context(&self.engine)).await
     }
 
     /// The context as this process knows it, without asking anybody; may be stale, and says so. A
@@ -287,7 +289,7 @@ impl Session {
     /// # Errors
     /// An outage of the store.
     pub async fn history(&self, page: Page) -> Result<Vec<(Seq, Message)>> {
-        self.cell.history(&self.engine, page).await
+        Box::pin(self.cell.history(&self.engine, page)).await
     }
 
     /// Every message of the session, oldest first.
@@ -295,7 +297,7 @@ impl Session {
     /// # Errors
     /// An outage of the store.
     pub async fn export(&self) -> Result<Vec<(Seq, Message)>> {
-        self.cell.export(&self.engine).await
+        Box::pin(self.cell.export(&self.engine)).await
     }
 
     /// The typed state and its version; `None` when there is none.
@@ -303,7 +305,7 @@ impl Session {
     /// # Errors
     /// [`Error::Decode`] when it is not a `T`; otherwise as [`context`](Self::context).
     pub async fn state<T: DeserializeOwned>(&self) -> Result<Option<(u64, T)>> {
-        let Some(state) = self.cell.state(&self.engine).await? else {
+        let Some(state) = Box::pin(self.cell.state(&self.engine)).await? else {
             self.version.store(0, Relaxed);
             return Ok(None);
         };

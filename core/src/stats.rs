@@ -56,7 +56,7 @@ impl Stats {
             replica_bytes,
             sessions: engine.cell_count() as u64,
             degraded: engine.is_degraded(),
-            hot_tier: engine.hot.name(),
+            hot_tier: engine.hot_name(),
             store: engine.store.name(),
         }
     }

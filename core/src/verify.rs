@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::hot::{LogEntry, Place, Read, Record};
 use crate::key::Address;
 use crate::message::{Body, EntryId};
+use crate::session::call::Call;
 use crate::session::engine::Engine;
 use crate::stats::Verified;
 use crate::{flusher, store};
@@ -68,7 +69,9 @@ pub(crate) async fn verify(engine: &Arc<Engine>) -> Result<Verified> {
 /// Every entry of a hot log must be in the store, under its number if the log is of the row's epoch.
 async fn check_hot(engine: &Arc<Engine>, address: &Address, found: &mut Verified) -> Result<()> {
     let cell = engine.cell(address);
-    let _turn = cell.turn.lock().await;
+    let mut call = Call::begin(engine);
+    let _turn = call.turn(&cell).await;
+    let engine = &call;
     // A load takes over what other processes have not flushed, which is no violation.
     cell.inner.lock().reload = true;
     cell.settle_in(engine).await?;

@@ -6,6 +6,7 @@ use anyhow::bail;
 
 pub(crate) mod bot_reader;
 pub(crate) mod cache;
+pub(crate) mod caller;
 pub(crate) mod changer;
 pub(crate) mod closer;
 pub(crate) mod forgetter;
@@ -28,6 +29,7 @@ pub(crate) fn run(kind: &str, spec: &str) -> anyhow::Result<()> {
         "teller" => cache::block_on(teller::run(serde_json::from_str(spec)?)),
         "closer" => cache::block_on(closer::run(serde_json::from_str(spec)?)),
         "reader" => cache::block_on(reader::run(serde_json::from_str(spec)?)),
+        "caller" => caller::run(serde_json::from_str(spec)?),
         "pair" => cache::block_on(pair::run(serde_json::from_str(spec)?)),
         "pair-reader" => cache::block_on(pair::read(serde_json::from_str(spec)?)),
         _ => bail!("no such role: {kind}"),

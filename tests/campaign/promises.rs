@@ -6,13 +6,14 @@ use crate::trial::Trial;
 
 mod changes;
 mod forget;
-mod ids;
 mod hot_lost;
+mod ids;
 mod kill;
 mod limits;
 mod limits_disk;
 mod limits_session;
 mod limits_socket;
+mod network;
 mod platforms;
 mod shutdown;
 mod stalled;
@@ -22,6 +23,7 @@ fn all() -> impl Iterator<Item = &'static Trial> {
     [
         kill::TRIALS,
         hot_lost::TRIALS,
+        network::TRIALS,
         platforms::TRIALS,
         changes::TRIALS,
         forget::TRIALS,

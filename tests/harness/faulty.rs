@@ -44,6 +44,8 @@ pub struct FaultyTier {
     appends: AtomicU64,
     lose_settle: AtomicBool,
     slow: AtomicBool,
+    delay_ms: AtomicU64,
+    full: AtomicBool,
     hold: std::sync::Mutex<Option<Hold>>,
     hold_append: std::sync::Mutex<Option<Hold>>,
 }
@@ -93,6 +95,8 @@ impl FaultyTier {
             appends: AtomicU64::new(0),
             lose_settle: AtomicBool::new(false),
             slow: AtomicBool::new(false),
+            delay_ms: AtomicU64::new(0),
+            full: AtomicBool::new(false),
             hold: std::sync::Mutex::default(),
             hold_append: std::sync::Mutex::default(),
         })
@@ -127,6 +131,33 @@ impl FaultyTier {
     /// Appends take a while from now on, as over a network: one pause before each is done, one after.
     pub fn set_slow(&self) {
         self.slow.store(true, SeqCst);
+    }
+
+    /// Every call takes so long from now on, by tokio's clock.
+    pub fn set_delay(&self, delay: std::time::Duration) {
+        let delay = u64::try_from(delay.as_millis()).unwrap();
+        self.delay_ms.store(delay, SeqCst);
+    }
+
+    /// Writes are refused and reads answered, as by a server without memory.
+    pub fn set_full(&self, full: bool) {
+        self.full.store(full, SeqCst);
+    }
+
+    async fn arrive_to_write(&self) -> Result<()> {
+        self.arrive().await?;
+        if self.full.load(SeqCst) {
+            return Err(Error::away("faulty", "full by the test"));
+        }
+        Ok(())
+    }
+
+    async fn arrive(&self) -> Result<()> {
+        let delay = self.delay_ms.load(SeqCst);
+        if delay > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(delay)).await;
+        }
+        Self::check(self)
     }
 
     async fn pause(&self) {
@@ -181,7 +212,7 @@ impl HotTier for FaultyTier {
         self.trusted.load(SeqCst)
     }
     async fn append(&self, session: &Address, append: Append) -> Result<Appended> {
-        self.check()?;
+        self.arrive_to_write().await?;
         let fault = self.plan.lock().unwrap().pop_front();
         if fault == Some(Fault::LostRequest) {
             return Err(Error::away("faulty", "request lost by the test"));
@@ -201,19 +232,19 @@ impl HotTier for FaultyTier {
         done
     }
     async fn read(&self, session: &Address, after: Option<Place>, generation: u64) -> Result<Read> {
-        self.check()?;
+        self.arrive().await?;
         self.inner.read(session, after, generation).await
     }
     async fn fence(&self, session: &Address, epoch: u64) -> Result<()> {
-        self.check()?;
+        self.arrive_to_write().await?;
         self.inner.fence(session, epoch).await
     }
     async fn publish(&self, session: &Address, publish: Publish) -> Result<Published> {
-        self.check()?;
+        self.arrive_to_write().await?;
         self.inner.publish(session, publish).await
     }
     async fn settle(&self, writer: &WriterId, sessions: Vec<Settle>) -> Result<()> {
-        self.check()?;
+        self.arrive_to_write().await?;
         let held = self.hold.lock().unwrap().take();
         if let Some((here, gone)) = held {
             here.send(()).unwrap();
@@ -226,19 +257,19 @@ impl HotTier for FaultyTier {
         done
     }
     async fn touch(&self, session: &Address, ttl_ms: u64) -> Result<()> {
-        self.check()?;
+        self.arrive().await?;
         self.inner.touch(session, ttl_ms).await
     }
     async fn release(&self, session: &Address) -> Result<()> {
-        self.check()?;
+        self.arrive().await?;
         self.inner.release(session).await
     }
     async fn marked(&self, writer: &WriterId) -> Result<Vec<Address>> {
-        self.check()?;
+        self.arrive().await?;
         self.inner.marked(writer).await
     }
     async fn check(&self) -> Result<Vec<String>> {
-        Self::check(self)?;
+        self.arrive().await?;
         self.inner.check().await
     }
     async fn close(&self) {
@@ -258,6 +289,7 @@ pub struct FaultyStore {
     no_flush: AtomicBool,
     wasteful: AtomicBool,
     flushes: AtomicU64,
+    allots: AtomicU64,
     stall: std::sync::Mutex<Stall>,
     resumed: std::sync::Condvar,
 }
@@ -294,6 +326,7 @@ impl FaultyStore {
             flushes: AtomicU64::new(0),
             stall: std::sync::Mutex::default(),
             resumed: std::sync::Condvar::new(),
+            allots: AtomicU64::new(0),
         })
     }
 
@@ -310,6 +343,12 @@ impl FaultyStore {
     /// Does this after the next look-up of a platform id, before its caller hears what was found.
     pub fn after_find(&self, meanwhile: impl FnOnce() + Send + 'static) {
         *self.after_find.lock().unwrap() = Some(Box::new(meanwhile));
+    }
+
+    /// How many epochs were asked for.
+    #[must_use]
+    pub fn allots(&self) -> u64 {
+        self.allots.load(SeqCst)
     }
 
     /// Makes flushes fail, or lets them through.
@@ -358,6 +397,7 @@ impl Store for FaultyStore {
         self.inner.codec()
     }
     fn allot(&self, session: &Address, above: u64) -> Result<u64> {
+        self.allots.fetch_add(1, SeqCst);
         self.through()?.allot(session, above)
     }
     fn window(&self, session: &Address) -> Result<Option<Stored>> {

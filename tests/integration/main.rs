@@ -47,6 +47,8 @@ mod replay;
 #[cfg(test)]
 mod review;
 #[cfg(test)]
+mod slow;
+#[cfg(test)]
 mod telegram;
 #[cfg(test)]
 mod tidy;

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::fault_point::{Plant, planted};
 use crate::fold::Mention;
 use crate::message::{Body, Entry, EntryId, Message, Seq};
+use crate::session::call::Call;
 use crate::session::cell::{Cell, Inner, Pending};
 use crate::session::draft::Draft;
 use crate::session::engine::{Engine, Room, count};
@@ -56,18 +57,19 @@ impl Cell {
             room: Some(engine.admit(draft.bytes()).await?),
             ..Course::default()
         };
-        let _turn = self.turn.lock().await;
+        let mut call = Call::begin(engine);
+        let _turn = call.turn(self).await;
         self.inner.lock().ending = false;
         count(&engine.counters.touches);
         for _ in 0..ATTEMPTS {
-            match self.attempt(engine, &draft, &mut course).await {
+            match self.attempt(&call, &draft, &mut course).await {
                 Ok(Some(accepted)) => return Ok(accepted),
                 Ok(None) => {}
                 Err(e) => return Err(self.give_up(engine, &course, e)),
             }
         }
         let e = Error::away(
-            engine.hot.name(),
+            engine.hot_name(),
             "others keep writing to the session; try again",
         );
         Err(self.give_up(engine, &course, e))
@@ -76,7 +78,7 @@ impl Cell {
     /// One attempt; `None` when somebody else was ahead, or when it is to be looked at what became of it.
     async fn attempt(
         self: &Arc<Self>,
-        engine: &Engine,
+        engine: &Call<'_>,
         draft: &Draft,
         course: &mut Course<'_>,
     ) -> Result<Option<Accepted>> {
@@ -130,7 +132,7 @@ impl Cell {
     /// Ends a call whose entry is not to be appended, or not any more.
     async fn unwanted(
         self: &Arc<Self>,
-        engine: &Engine,
+        engine: &Call<'_>,
         verdict: Verdict,
         course: &Course<'_>,
     ) -> Result<Option<Accepted>> {
@@ -210,7 +212,7 @@ impl Cell {
     /// The outcome of an own entry that stands somewhere, or is durable already; `None`: not yet.
     async fn accepted(
         &self,
-        engine: &Engine,
+        engine: &Call<'_>,
         id: EntryId,
         lsn: u64,
         away: bool,

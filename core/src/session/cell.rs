@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -122,6 +122,8 @@ pub(crate) struct Cell {
     pub(crate) address: Address,
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
     pub(crate) inner: Mutex<Inner>,
+    /// How long those who had the turn have waited for the hot tier, ever.
+    pub(crate) waited_us: AtomicU64,
     /// Everything with a smaller lsn is durable (or was erased or withdrawn).
     durable: watch::Sender<u64>,
 }
@@ -150,6 +152,7 @@ impl Cell {
             address,
             turn: Arc::default(),
             inner: Mutex::new(inner),
+            waited_us: AtomicU64::new(0),
             durable: watch::Sender::new(1),
         }
     }

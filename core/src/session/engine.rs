@@ -123,7 +123,10 @@ const SHARDS: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct Engine {
-    pub(crate) hot: Arc<dyn HotTier>,
+    /// Asked only within a [`Call`](crate::session::call::Call)'s time.
+    hot: Arc<dyn HotTier>,
+    /// How long the hot tier may hold up one call.
+    pub(crate) deadline: Duration,
     pub(crate) store: Arc<dyn Store>,
     /// The store's: what it keeps, the journal and the hot tier hold as well.
     pub(crate) codec: Codec,
@@ -156,6 +159,7 @@ pub(crate) struct Engine {
 /// What [`Engine::new`] needs.
 pub(crate) struct Parts {
     pub(crate) hot: Arc<dyn HotTier>,
+    pub(crate) deadline: Duration,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) journal: Journal,
     pub(crate) window: Window,
@@ -172,6 +176,7 @@ impl Engine {
             ids: EntryIds::new(parts.clock.wall_ms()),
             hot: parts.hot,
             codec: parts.store.codec(),
+            deadline: parts.deadline,
             store: parts.store,
             journal: parts.journal,
             window: Arc::new(parts.window),
@@ -192,6 +197,19 @@ impl Engine {
             store_away: AtomicBool::new(false),
             cells: Default::default(),
         }
+    }
+
+    pub(crate) fn hot_name(&self) -> &'static str {
+        self.hot.name()
+    }
+
+    /// The hot tier, for whoever bounds what it is asked.
+    pub(super) fn tier(&self) -> &dyn HotTier {
+        &*self.hot
+    }
+
+    pub(crate) async fn close_hot(&self) {
+        self.hot.close().await;
     }
 
     /// The one cell of a session in this process.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::session::call::Call;
 use crate::session::cell::Cell;
 use crate::session::engine::Engine;
 use crate::store::{Erase, Erased};
@@ -12,15 +13,16 @@ impl Cell {
     /// counts are right and nothing waits anywhere that the store does not know.
     pub(crate) async fn erase(self: &Arc<Self>, engine: &Engine, what: Erase) -> Result<Erased> {
         engine.open()?;
-        let turn = self.turn.lock().await;
+        let mut call = Call::begin(engine);
+        let turn = call.turn(self).await;
         // A load takes over what other processes have not flushed, so that it is erased and counted too.
         self.inner.lock().reload = true;
-        if let Err(e) = self.settle_in(engine).await
+        if let Err(e) = self.settle_in(&call).await
             && !e.is_outage()
         {
             return Err(e);
         }
-        self.flush_now(engine).await?;
+        self.flush_now(&call).await?;
         let address = self.address.clone();
         let whole = what.clone();
         let erased = engine.blocking(move |s| s.erase(&address, &whole)).await;
@@ -39,7 +41,7 @@ impl Cell {
             inner.replica = None;
         }
         if self.inner.lock().reload
-            && let Err(e) = self.settle_in(engine).await
+            && let Err(e) = self.settle_in(&call).await
         {
             // The store's tombstone holds; the copy in an unreachable tier goes when it is back.
             tracing::warn!(error = %e, "erased in the store; the hot tier follows when it is back");

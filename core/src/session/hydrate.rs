@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::fold::Fold;
 use crate::hot::{Place, Publish, Published};
 use crate::message::{Body, Entry, EntryId};
+use crate::session::call::Call;
 use crate::session::cell::{Cell, Pending, Replica};
 use crate::session::engine::{Engine, count};
 use crate::session::extent::Extent;
@@ -40,8 +41,14 @@ type Merged = (Snapshot, u64, Vec<(u64, Entry)>);
 
 impl Cell {
     /// Makes a new epoch from the store's window and what an older log holds beyond it.
-    pub(super) async fn hydrate(&self, engine: &Engine) -> Result<()> {
+    pub(super) async fn hydrate(&self, engine: &Call<'_>) -> Result<()> {
         count(&engine.counters.misses);
+        let alone = self.inner.lock().is_alone();
+        if alone || engine.hot_is_away() {
+            // One that answers and refuses writes (it is full) must not cost an epoch at each touch: what is flushed
+            // meanwhile would be refused for it. A fence of no epoch only makes another hydration start again.
+            engine.hot.fence(&self.address, 0).await?;
+        }
         for _ in 0..ATTEMPTS {
             let generation = engine.hot.generation();
             let seen = self
@@ -82,7 +89,7 @@ impl Cell {
     /// Publishes the copy; false when something moved and the hydration must start again.
     pub(super) async fn publish(
         &self,
-        engine: &Engine,
+        engine: &Call<'_>,
         epoch: u64,
         generation: u64,
         stored: Stored,

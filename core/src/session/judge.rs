@@ -68,7 +68,7 @@ impl Cell {
             Draft::State { expected, value } => {
                 if away {
                     return Err(Error::away(
-                        engine.hot.name(),
+                        engine.hot_name(),
                         "a state cannot be compared and set without it",
                     ));
                 }

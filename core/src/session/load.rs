@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::fold::Fold;
 use crate::hot::{LogEntry, Place, Read, Record};
 use crate::message::{Body, Entry, EntryId};
+use crate::session::call::Call;
 use crate::session::cell::{Cell, Replica};
 use crate::session::engine::Engine;
 use crate::session::log::Log;
@@ -34,7 +35,7 @@ enum Caught {
 impl Cell {
     /// Makes the replica fit to append to and to read from; call under the turn. Returns true when the
     /// hot tier is away and the replica is this process's own.
-    pub(crate) async fn ready(&self, engine: &Engine, mut away: bool) -> Result<bool> {
+    pub(crate) async fn ready(&self, engine: &Call<'_>, mut away: bool) -> Result<bool> {
         for _ in 0..ATTEMPTS {
             let (load, look) = {
                 let inner = self.inner.lock();
@@ -74,7 +75,7 @@ impl Cell {
     }
 
     /// Reads what is newer than the replica; forgets the replica when that needs a load.
-    pub(crate) async fn catch_up(&self, engine: &Engine) -> Result<()> {
+    pub(crate) async fn catch_up(&self, engine: &Call<'_>) -> Result<()> {
         let Some((at, generation)) = self
             .inner
             .lock()
@@ -138,13 +139,13 @@ impl Cell {
     }
 
     /// Loads the replica anew.
-    async fn load(&self, engine: &Engine) -> Result<()> {
+    async fn load(&self, engine: &Call<'_>) -> Result<()> {
         let generation = engine.hot.generation();
         self.load_in(engine, generation, engine.hot.trusted()).await
     }
 
     /// The same; a log that is believed is taken over, not replaced.
-    async fn load_in(&self, engine: &Engine, generation: u64, believed: bool) -> Result<()> {
+    async fn load_in(&self, engine: &Call<'_>, generation: u64, believed: bool) -> Result<()> {
         let (need, reload) = {
             let inner = self.inner.lock();
             (inner.need_epoch, inner.reload)
@@ -160,7 +161,7 @@ impl Cell {
         self.hydrate(engine).await
     }
 
-    pub(super) async fn read_log(&self, engine: &Engine, generation: u64) -> Result<Option<Log>> {
+    pub(super) async fn read_log(&self, engine: &Call<'_>, generation: u64) -> Result<Option<Log>> {
         match engine.hot.read(&self.address, None, generation).await? {
             Read::Entries(entries) if !entries.is_empty() => {
                 Log::decode(&engine.codec, &self.address, &entries).map(Some)

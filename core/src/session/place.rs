@@ -11,6 +11,7 @@ use crate::keyring::Keyring;
 use crate::message::{Entry, EntryId};
 use crate::session::Level;
 use crate::session::append::ATTEMPTS;
+use crate::session::call::Call;
 use crate::session::cell::{Cell, Inner, Pending};
 use crate::session::engine::Engine;
 
@@ -25,7 +26,7 @@ pub(super) enum Placing {
 
 impl Cell {
     /// Makes the replica current and places everything; call under the turn. True when away.
-    pub(crate) async fn settle_in(&self, engine: &Engine) -> Result<bool> {
+    pub(crate) async fn settle_in(&self, engine: &Call<'_>) -> Result<bool> {
         let mut away = false;
         for _ in 0..ATTEMPTS {
             away = self.ready(engine, away).await?;
@@ -44,7 +45,7 @@ impl Cell {
     /// Places, in order, every pending entry but `except` that stands nowhere.
     pub(super) async fn place_pending(
         &self,
-        engine: &Engine,
+        engine: &Call<'_>,
         except: Option<EntryId>,
         away: bool,
     ) -> Result<Placing> {
@@ -83,7 +84,7 @@ impl Cell {
     /// Sends one entry to the hot tier, or, without one, gives it the next number here.
     pub(super) async fn place_one(
         &self,
-        engine: &Engine,
+        engine: &Call<'_>,
         id: EntryId,
         away: bool,
     ) -> Result<Placing> {

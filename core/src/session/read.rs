@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::hot::{LogEntry, Place, Read, Record};
 use crate::message::{Body, Entry, EntryId, Message, Seq, State};
 use crate::session::Context;
+use crate::session::call::Call;
 use crate::session::cell::Cell;
 use crate::session::engine::{Engine, count};
 use crate::store::{Found, Page};
@@ -30,7 +31,9 @@ type Raw = (Place, u64, Bytes);
 impl Cell {
     /// Brings the replica up to what the hot tier holds; true when the tier could not be asked.
     async fn refresh(&self, engine: &Engine) -> Result<bool> {
-        let _turn = self.turn.lock().await;
+        let mut call = Call::begin(engine);
+        let _turn = call.turn(self).await;
+        let engine = &call;
         count(&engine.counters.touches);
         let had = self.inner.lock().replica.is_some();
         let mut away = self.settle_in(engine).await?;
@@ -54,7 +57,7 @@ impl Cell {
 
     /// A read for a responder is a touch: lengthens a clean session's time to live when an eighth of it
     /// is gone. That it failed costs at most a miss later.
-    async fn arm(&self, engine: &Engine, away: bool) {
+    async fn arm(&self, engine: &Call<'_>, away: bool) {
         let ttl = {
             let mut inner = self.inner.lock();
             Self::touch(&mut inner, engine);
@@ -79,7 +82,7 @@ impl Cell {
         let messages = self.inner.lock().context();
         Ok(Context {
             messages,
-            stale: stale && engine.hot.name() != "memory",
+            stale: stale && engine.hot_name() != "memory",
         })
     }
 
@@ -117,16 +120,20 @@ impl Cell {
 
     /// A page of history.
     pub(crate) async fn history(&self, engine: &Engine, page: Page) -> Result<Vec<(Seq, Message)>> {
-        Ok(self.page(engine, page).await?.0)
+        Ok(self.page(&mut Call::begin(engine), page).await?.0)
     }
 
     /// A page of history; the second is false when there is certainly nothing before it.
-    async fn page(&self, engine: &Engine, page: Page) -> Result<(Vec<(Seq, Message)>, bool)> {
+    async fn page<'a>(
+        &'a self,
+        engine: &mut Call<'a>,
+        page: Page,
+    ) -> Result<(Vec<(Seq, Message)>, bool)> {
         let limit = page.limit.clamp(1, PAGE_LIMIT);
         let before = page.before;
         if self.inner.lock().unplaced > 0 {
             // Places would change from page to page while entries wait for theirs.
-            let _turn = self.turn.lock().await;
+            let _turn = engine.turn(self).await;
             if let Err(e) = self.settle_in(engine).await
                 && !e.is_outage()
             {
@@ -187,7 +194,7 @@ impl Cell {
 
     /// Everything that is not certainly in the store, in order; apart what holds no number of the store's
     /// epoch: others may hold its number by now.
-    async fn overlay(&self, engine: &Engine) -> Result<(Overlay, Vec<Entry>)> {
+    async fn overlay(&self, engine: &Call<'_>) -> Result<(Overlay, Vec<Entry>)> {
         let (mut raw, pending) = self.not_durable(engine).await?;
         // This process's own come after others', in the order in which it accepted them.
         raw.extend(pending);
@@ -229,7 +236,7 @@ impl Cell {
     }
 
     /// What the hot tier holds beyond what is known to be durable, and what is pending here.
-    async fn not_durable(&self, engine: &Engine) -> Result<(Vec<Raw>, Vec<Raw>)> {
+    async fn not_durable(&self, engine: &Call<'_>) -> Result<(Vec<Raw>, Vec<Raw>)> {
         // Each with its place and the epoch that erasures are compared with.
         let (pending, after) = {
             let inner = self.inner.lock();
@@ -276,12 +283,13 @@ impl Cell {
 
     /// Every message, oldest first.
     pub(crate) async fn export(&self, engine: &Engine) -> Result<Vec<(Seq, Message)>> {
+        let mut call = Call::begin(engine);
         let mut pages = Vec::new();
         let mut before = None;
         loop {
             let (page, more) = self
                 .page(
-                    engine,
+                    &mut call,
                     Page {
                         before,
                         limit: 1000,
