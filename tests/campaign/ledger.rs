@@ -1,7 +1,7 @@
 //! What a writer sent and what was acknowledged, written outside its data directory so that it outlives any kill.
 //!
-//! One line an event, appended by one `write` each: `+ SESSION WRITER N` before an append is sent, `= SESSION WRITER N`
-//! after it was acknowledged. A writer's numbers in a session rise by one. A message's text is `WRITER.N` and filler.
+//! One line an event, appended by one `write` each: `+ SESSION WRITER N` before an append is sent, `= SESSION WRITER N MS`
+//! after it was acknowledged, with the machine's time. A writer's numbers in a session rise by one. A message's text is `WRITER.N` and filler.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -39,7 +39,7 @@ impl Ledger {
     /// # Errors
     /// The file cannot be written.
     pub(crate) fn acknowledged(&self, session: &str, writer: u64, n: u64) -> anyhow::Result<()> {
-        self.line(&format!("= {session} {writer} {n}\n"))
+        self.line(&format!("= {session} {writer} {n} {}\n", now_ms()))
     }
 
     /// Writes a line whole, its line feed included.
@@ -52,11 +52,18 @@ impl Ledger {
     }
 }
 
+/// The machine's time in the ledger's lines, in milliseconds.
+pub(crate) fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
 /// What a ledger tells.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     sent: BTreeMap<Line, HashSet<u64>>,
     acknowledged: BTreeMap<Line, HashSet<u64>>,
+    /// When each was acknowledged.
+    times: HashMap<(Line, u64), i64>,
 }
 
 /// A message as it is read back.
@@ -100,14 +107,43 @@ impl Told {
                 continue;
             };
             let at = (session.to_owned(), writer.parse()?);
+            let n = n.parse()?;
             let all = if kind == "=" {
+                if let Some(ms) = parts.next() {
+                    told.times.insert((at.clone(), n), ms.parse()?);
+                }
                 &mut told.acknowledged
             } else {
                 &mut told.sent
             };
-            all.entry(at).or_default().insert(n.parse()?);
+            all.entry(at).or_default().insert(n);
         }
         Ok(told)
+    }
+
+    /// Lets what was acknowledged in these times (first and last millisecond) be lost: it counts as sent only.
+    pub(crate) fn forgive(&mut self, windows: &[(i64, i64)]) {
+        let times = &self.times;
+        for (line, all) in &mut self.acknowledged {
+            all.retain(|n| {
+                let at = times.get(&(line.clone(), *n));
+                !at.is_some_and(|ms| windows.iter().any(|(from, to)| (from..=to).contains(&ms)))
+            });
+        }
+    }
+
+    /// When what was acknowledged and was not read had been acknowledged.
+    pub(crate) fn lost_at(&self, read: &HashMap<String, Vec<Said>>) -> Vec<i64> {
+        let is_there = |(session, writer): &Line, n: u64| {
+            read.get(session)
+                .is_some_and(|said| said.contains(&(*writer, n)))
+        };
+        let acknowledged = self.acknowledged.iter();
+        acknowledged
+            .flat_map(|(line, all)| all.iter().map(move |n| (line, *n)))
+            .filter(|(line, n)| !is_there(line, *n))
+            .filter_map(|(line, n)| self.times.get(&(line.clone(), n)).copied())
+            .collect()
     }
 
     /// How many appends were acknowledged.

@@ -19,6 +19,7 @@ mod runner;
 mod stage;
 mod table;
 mod trial;
+mod volume;
 
 /// Breaks Scrollback in every way it promises to survive, and counts what was lost.
 #[derive(Debug, Parser)]

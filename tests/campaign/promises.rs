@@ -15,6 +15,7 @@ mod limits_session;
 mod limits_socket;
 mod network;
 mod platforms;
+mod power;
 mod shutdown;
 mod stalled;
 
@@ -22,6 +23,7 @@ mod stalled;
 fn all() -> impl Iterator<Item = &'static Trial> {
     [
         kill::TRIALS,
+        power::TRIALS,
         hot_lost::TRIALS,
         network::TRIALS,
         platforms::TRIALS,

@@ -1,5 +1,7 @@
 //! Fsyncs: the thread that makes them, the change of segments, and what to do when one fails.
 
+use std::time::Instant;
+
 use super::record::{Frame, frame};
 use super::segment::{self, Segment};
 use super::{Pending, SYNC_EVERY, Shared, Writer};
@@ -66,14 +68,17 @@ impl Shared {
         writer.remove_finished();
     }
 
-    /// The sync thread: fsyncs at once when somebody waits, else every [`SYNC_EVERY`].
+    /// The sync thread: fsyncs at once when somebody waits, else [`SYNC_EVERY`] after the last one began: what is
+    /// written during a slow fsync has waited long when it ends.
     pub(super) fn run(&self) {
         let mut writer = self.writer.lock();
         let mut synced = 0;
+        let mut next = Instant::now();
         loop {
             if !writer.urgent && !writer.closing {
-                self.wake.wait_for(&mut writer, SYNC_EVERY);
+                self.wake.wait_until(&mut writer, next);
             }
+            next = Instant::now() + SYNC_EVERY;
             writer.urgent = false;
             let closing = writer.closing;
             if writer.written > synced {

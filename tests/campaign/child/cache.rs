@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct CacheSpec {
     /// The data directory.
     pub(crate) data: PathBuf,
+    /// Where the journal is, if not in the data directory.
+    #[serde(default)]
+    pub(crate) journal: Option<PathBuf>,
     /// Redis's URL; in process when `None`.
     pub(crate) redis: Option<String>,
     /// `synced`, else journaled.
@@ -40,6 +43,7 @@ impl CacheSpec {
     pub(crate) fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
+            journal: None,
             redis: None,
             synced: false,
             flush_every_ms: 50,
@@ -111,6 +115,9 @@ impl CacheSpec {
         }
         if let Some(ttl) = self.ttl_ms {
             builder = builder.ttl(Sliding(Duration::from_millis(ttl)));
+        }
+        if let Some(dir) = &self.journal {
+            builder = builder.journal(dir);
         }
         if let Some(url) = &self.redis {
             builder = builder.hot(RedisConfig::new(url));

@@ -32,6 +32,10 @@ pub(crate) struct WriterSpec {
     pub(crate) again_every: u64,
     /// Milliseconds between two appends of a task.
     pub(crate) pause_ms: u64,
+    /// Every pass of a task over its sessions begins at a multiple of this many milliseconds; 0 for at once. Between
+    /// two beats everything comes to rest, so that the journal leaves finished segments behind.
+    #[serde(default)]
+    pub(crate) beat_ms: u64,
 }
 
 impl WriterSpec {
@@ -46,6 +50,7 @@ impl WriterSpec {
             bytes: 200,
             again_every: 10,
             pause_ms: 0,
+            beat_ms: 0,
         }
     }
 }
@@ -87,7 +92,12 @@ async fn write(
         .map(|s| format!("s{s}"))
         .collect();
     let mut next: Vec<u64> = mine.iter().map(|s| before.next(s, spec.writer)).collect();
+    let mut beat = tokio::time::interval(Duration::from_millis(spec.beat_ms.max(1)));
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     while !stop.load(SeqCst) {
+        if spec.beat_ms > 0 {
+            beat.tick().await;
+        }
         for (name, n) in mine.iter().zip(&mut next) {
             let session = cache.session(key(name));
             let author = Author::new("faults", format!("a{}", *n % 3));

@@ -43,15 +43,7 @@ fn kill(round: &Round) -> anyhow::Result<Outcome> {
 /// Reads everything back in a fresh process and compares it with the ledger.
 pub(super) fn judged(cache: &CacheSpec, ledger: &std::path::Path) -> anyhow::Result<Outcome> {
     let told = Told::read(ledger)?;
-    let sessions = told.sessions().into_iter().map(str::to_owned).collect();
-    let mut reader = Process::start(
-        "reader",
-        &ReaderSpec {
-            cache: cache.clone(),
-            sessions,
-        },
-    )?;
-    let read: Read = reader.line()?;
+    let read = read_back(cache, &told)?;
     let mut outcome = Outcome {
         acked: told.count(),
         violations: told.judge(&read.exported),
@@ -64,4 +56,14 @@ pub(super) fn judged(cache: &CacheSpec, ledger: &std::path::Path) -> anyhow::Res
     outcome.violations.extend(read.torn_contexts());
     outcome.violations.extend(read.violations);
     Ok(outcome)
+}
+
+/// What a fresh process reads of every session in the ledger.
+pub(super) fn read_back(cache: &CacheSpec, told: &Told) -> anyhow::Result<Read> {
+    let sessions = told.sessions().into_iter().map(str::to_owned).collect();
+    let spec = ReaderSpec {
+        cache: cache.clone(),
+        sessions,
+    };
+    Process::start("reader", &spec)?.line()
 }
