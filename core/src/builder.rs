@@ -161,6 +161,14 @@ impl CacheBuilder {
         self
     }
 
+    /// The deadline of one store call on the data path (default 2 s: an fsync of a slow disk, and no chat waits longer); a
+    /// flush may take five times as long. A store that does not answer by then counts as away.
+    #[must_use]
+    pub const fn store_deadline(mut self, deadline: Duration) -> Self {
+        self.limits.store_deadline = deadline;
+        self
+    }
+
     /// Erases messages older than this, looked for every hour (default: never).
     #[must_use]
     pub const fn retention(mut self, age: Duration) -> Self {
@@ -235,6 +243,10 @@ impl CacheBuilder {
         );
         check(self.flush_every.is_zero(), "`flush_every` must not be zero");
         check(self.deadline.is_zero(), "`deadline` must not be zero");
+        check(
+            self.limits.store_deadline.is_zero(),
+            "`store_deadline` must not be zero",
+        );
         check(self.memory_limit == 0, "`memory_limit` must not be zero");
         check(
             self.limits.message_bytes == 0,
@@ -268,8 +280,13 @@ impl CacheBuilder {
             return Err(Error::Config(faults));
         }
         let mut warnings = Vec::new();
-        let (store, journal_dir) = open_store(self.store, self.journal, &mut warnings).await?;
-        let (limits, codec) = (self.journal_limits, store.codec());
+        let limits = self.journal_limits;
+        let durable = match self.store {
+            Durable::Sled(config) => Durable::Sled(config.floor_bytes(limits.free_floor_bytes)),
+            other => other,
+        };
+        let (store, journal_dir) = open_store(durable, self.journal, &mut warnings).await?;
+        let codec = store.codec();
         let opened = run_blocking(move || {
             let (journal, replayed) = Journal::open(&journal_dir, limits, codec)?;
             let writer = writer_id(&journal_dir)?;
@@ -282,20 +299,7 @@ impl CacheBuilder {
             Hot::Redis(config) => Arc::new(RedisTier::new(config.deadline(self.deadline))?),
             Hot::Given(tier) => tier,
         };
-        let away = match hot.check().await {
-            Ok(more) => {
-                warnings.extend(more);
-                None
-            }
-            Err(e @ Error::Config(_)) => return Err(e),
-            Err(e) => {
-                warnings.push(format!(
-                    "starting without the hot tier, degraded: {}",
-                    explain(&e)
-                ));
-                Some(e)
-            }
-        };
+        let away = check_hot(&*hot, &mut warnings).await?;
         let parts = Parts {
             hot,
             deadline: self.deadline,
@@ -321,6 +325,24 @@ impl CacheBuilder {
         engine.wake.notify_one();
         let task = tokio::spawn(flusher.run());
         Ok(Cache::new(engine, stop, task, warnings))
+    }
+}
+
+/// Asks the hot tier how it is set up; the outage, when it does not answer.
+async fn check_hot(hot: &dyn HotTier, warnings: &mut Vec<String>) -> Result<Option<Error>> {
+    match hot.check().await {
+        Ok(more) => {
+            warnings.extend(more);
+            Ok(None)
+        }
+        Err(e @ Error::Config(_)) => Err(e),
+        Err(e) => {
+            warnings.push(format!(
+                "starting without the hot tier, degraded: {}",
+                explain(&e)
+            ));
+            Ok(Some(e))
+        }
     }
 }
 
@@ -386,6 +408,7 @@ fn writer_id(journal: &Path) -> Result<WriterId> {
     }
     let id = format!("{:016x}{:016x}", random_u64(), random_u64());
     let fresh = journal.join("writer.new");
+    fault("writer.create").map_err(failed)?;
     let mut file = std::fs::File::create(&fresh).map_err(failed)?;
     fault("writer.write")
         .and_then(|()| file.write_all(id.as_bytes()))
@@ -395,7 +418,8 @@ fn writer_id(journal: &Path) -> Result<WriterId> {
     fault("writer.rename")
         .and_then(|()| std::fs::rename(&fresh, &path))
         .map_err(failed)?;
-    std::fs::File::open(journal)
+    fault("writer.dir-sync")
+        .and_then(|()| std::fs::File::open(journal))
         .and_then(|d| d.sync_all())
         .map_err(failed)?;
     Ok(WriterId(id))

@@ -232,7 +232,7 @@ impl Cache {
         let left = self.engine.backlog.appends.load(SeqCst);
         let closing = async {
             self.engine.close_hot().await;
-            self.engine.blocking(|s| s.close()).await
+            self.engine.at_length(|s| s.close()).await
         };
         match tokio::time::timeout_at(closing_until, closing).await {
             Ok(Err(e)) if left == 0 => Err(e),

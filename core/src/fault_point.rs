@@ -50,35 +50,60 @@ impl Plant {
 
 /// Every point of this crate at which an operation can be made to fail.
 #[cfg(feature = "faults")]
-pub const POINTS: [&str; 19] = [
+pub const POINTS: &[&str] = &[
     "keys.create",
     "keys.write",
     "keys.sync",
     "keys.rename",
     "keys.dir-sync",
+    "journal.dir",
+    "journal.read",
+    "journal.keep",
     "journal.create",
     "journal.write",
     "journal.truncate",
     "journal.sync",
     "journal.dir-sync",
     "journal.remove",
+    "writer.create",
     "writer.write",
     "writer.sync",
     "writer.rename",
+    "writer.dir-sync",
+    "store.dir",
+    "store.lock",
+    "store.clean",
+    "store.open-sync",
+    "store.open-mark",
     "store.apply",
     "store.flush",
     "store.file-sync",
     "store.dir-sync",
     "store.mark",
+    "store.suspect",
+    "store.trust",
+    "store.rewrite",
+    "store.rewrite-sync",
+    "store.rewrite-rename",
+    "store.rewrite-dir-sync",
+    "store.quarantine",
+    "store.unmark",
+    "ballast.create",
+    "ballast.write",
+    "ballast.remove",
 ];
 
 #[cfg(feature = "faults")]
 mod armed {
+    use std::collections::BTreeSet;
     use std::io::{Error, ErrorKind, Result};
     use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 
+    use parking_lot::Mutex;
+
     use super::Plant;
 
+    static FAILED: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     static PLANTED: AtomicU8 = AtomicU8::new(0);
 
     const fn bit(plant: Plant) -> u8 {
@@ -97,12 +122,21 @@ mod armed {
     /// Fails when the point was told to: `return` (or `return(eio)`) for an I/O error, `return(enospc)` for a full
     /// disk, `return(abort)` to die on the spot as of kill -9.
     pub(crate) fn fault(point: &'static str) -> Result<()> {
-        fail::fail_point!(point, |kind| Err(match kind.as_deref() {
-            Some("abort") => std::process::abort(),
-            Some("enospc" | "full") => Error::from(ErrorKind::StorageFull),
-            _ => Error::other("injected at a fault point"),
-        }));
+        fail::fail_point!(point, |kind| {
+            FAILED.lock().insert(point);
+            Err(match kind.as_deref() {
+                Some("abort") => std::process::abort(),
+                Some("enospc" | "full") => Error::from(ErrorKind::StorageFull),
+                _ => Error::other("injected at a fault point"),
+            })
+        });
         Ok(())
+    }
+
+    /// The points at which something has failed in this process.
+    #[must_use]
+    pub fn failed() -> Vec<&'static str> {
+        FAILED.lock().iter().copied().collect()
     }
 }
 
@@ -121,5 +155,5 @@ mod armed {
 }
 
 #[cfg(feature = "faults")]
-pub use armed::plant;
+pub use armed::{failed, plant};
 pub(crate) use armed::{fault, planted};

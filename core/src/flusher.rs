@@ -274,7 +274,7 @@ async fn flush_parts(
     }
     let parts = Arc::new(parts);
     let batch = Arc::clone(&parts);
-    match engine.blocking(move |s| s.flush(&batch)).await {
+    match engine.flushing(move |s| s.flush(&batch)).await {
         Ok(outcomes) => {
             count(&engine.counters.flushes);
             for ((part, outcome), cell) in parts.iter().zip(outcomes).zip(owners) {
@@ -288,7 +288,7 @@ async fn flush_parts(
             let mut failed = None;
             for (part, cell) in parts.iter().zip(owners) {
                 let one = vec![part.clone()];
-                match engine.blocking(move |s| s.flush(&one)).await {
+                match engine.flushing(move |s| s.flush(&one)).await {
                     Ok(outcomes) => outcomes.iter().for_each(|o| cell.flushed(engine, part, o)),
                     Err(e) => failed = Some(e),
                 }

@@ -5,7 +5,7 @@
 //! never fsynced again, and what is pending is written to a new one; a journal of a newer version is refused
 //! and not touched. Knows sessions by address and entries as bytes; knows no tier.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::codec::Codec;
 use crate::error::{Error, Result};
+use crate::fault_point::fault;
 #[cfg(feature = "faults")]
 use crate::fault_point::{Plant, planted};
 use crate::key::Address;
@@ -39,8 +40,9 @@ const RETIRE_BYTES: u64 = 1 << 20;
 /// this and the last fsync, and the next fsync: under 250 ms while fsyncs take less than 125 ms.
 const SYNC_EVERY: Duration = Duration::from_millis(100);
 
-/// How long an append at level `Synced` waits for its fsync: a disk that does not answer is an error.
-const SYNC_WITHIN: Duration = Duration::from_secs(1);
+/// How long an append at level `Synced` waits for its fsync: a disk that does not answer is an error, within a second for
+/// the whole call.
+const SYNC_WITHIN: Duration = Duration::from_millis(750);
 
 /// Bounds of a journal.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +106,10 @@ struct Writer {
     urgent: bool,
     closing: bool,
     disk_low: Option<u64>,
+    /// Segments whose fsync failed and which still hold something pending: it must be written again.
+    unsafe_in: BTreeSet<u64>,
+    /// How many fsyncs have failed: an error is told once, so one that said yes meanwhile proves nothing.
+    failed_syncs: u64,
 }
 
 #[derive(Debug)]
@@ -125,7 +131,9 @@ impl Journal {
     /// Opens the journal in `dir` (created if absent) and reads what an earlier process left.
     pub(crate) fn open(dir: &Path, limits: Limits, codec: Codec) -> Result<(Self, Vec<Replayed>)> {
         let failed = |e: std::io::Error| io_error(dir, "open the journal", e);
-        std::fs::create_dir_all(dir).map_err(failed)?;
+        fault("journal.dir")
+            .and_then(|()| std::fs::create_dir_all(dir))
+            .map_err(failed)?;
         let (mut old, entries) = read_old(dir)?;
         let total_bytes = old.values().map(|o| o.bytes).sum();
         let number = old.last_key_value().map_or(1, |(n, _)| n + 1);
@@ -152,6 +160,8 @@ impl Journal {
             urgent: false,
             closing: false,
             disk_low: None,
+            unsafe_in: BTreeSet::new(),
+            failed_syncs: 0,
         };
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
@@ -200,15 +210,15 @@ impl Journal {
     /// Notes that a pending entry now stands in another epoch than the one it was written with.
     pub(crate) fn placed(&self, id: EntryId, epoch: u64) -> Result<()> {
         let mut writer = self.shared.writer.lock();
-        let Some(p) = writer.pending.get_mut(&id) else {
-            return Ok(());
-        };
-        if p.epoch == epoch {
+        if writer.pending.get(&id).is_none_or(|p| p.epoch == epoch) {
             return Ok(());
         }
-        p.epoch = epoch;
         self.shared
-            .write(&mut writer, &frame(&Frame::Placed { id, epoch }))
+            .write(&mut writer, &frame(&Frame::Placed { id, epoch }))?;
+        if let Some(p) = writer.pending.get_mut(&id) {
+            p.epoch = epoch;
+        }
+        Ok(())
     }
 
     /// Notes that an entry was refused, so that a replay does not bring it back.
@@ -308,6 +318,10 @@ impl Shared {
             record,
         });
         self.check_room(&writer, bytes.len())?;
+        if writer.unsafe_in.contains(&writer.current.number) {
+            let why = std::io::Error::other("an fsync failed, and no new file can be begun");
+            return Err(io_error(&self.dir, "write to the journal", why));
+        }
         self.write(&mut writer, &bytes)?;
         let segment = writer.current.number;
         writer.open_in_current += 1;
@@ -346,12 +360,8 @@ impl Shared {
     }
 
     fn write(&self, writer: &mut Writer, bytes: &[u8]) -> Result<()> {
-        if writer.current.bytes >= self.limits.segment_bytes() || writer.current.torn {
+        if writer.current.bytes >= self.limits.segment_bytes() || writer.current.is_torn() {
             self.rotate(writer);
-        }
-        if writer.current.torn {
-            let e = std::io::Error::other("a half-written record stands at its end");
-            return Err(io_error(&self.dir, "write to the journal", e));
         }
         writer
             .current
@@ -379,6 +389,11 @@ impl Writer {
         }
     }
 
+    fn note_unsafe(&mut self, segment: u64) {
+        self.failed_syncs += 1;
+        self.unsafe_in.insert(segment);
+    }
+
     fn leave(&mut self, next: Segment) {
         let last = std::mem::replace(&mut self.current, next);
         let open = std::mem::take(&mut self.open_in_current);
@@ -399,11 +414,14 @@ impl Writer {
             if first.get().open > 0 {
                 return;
             }
-            let old = first.remove();
-            self.total_bytes = self.total_bytes.saturating_sub(old.bytes);
-            if let Err(e) = segment::remove(&old.path) {
-                tracing::warn!(error = %e, "journal: cannot remove a finished segment");
+            if let Err(e) = segment::remove(&first.get().path) {
+                // It stays, with all that is younger: a replay must not find an entry without its abort.
+                tracing::debug!(error = %e, "journal: cannot remove a finished segment; will retry");
+                return;
             }
+            let (number, old) = first.remove_entry();
+            self.unsafe_in.remove(&number);
+            self.total_bytes = self.total_bytes.saturating_sub(old.bytes);
         }
     }
 }
@@ -415,7 +433,9 @@ fn read_old(dir: &Path) -> Result<(BTreeMap<u64, Old>, Vec<Replayed>)> {
     let mut old = BTreeMap::new();
     let mut damaged = Vec::new();
     for (segment, path) in segment::list(dir).map_err(failed)? {
-        let bytes = std::fs::read(&path).map_err(failed)?;
+        let bytes = fault("journal.read")
+            .and_then(|()| std::fs::read(&path))
+            .map_err(failed)?;
         let damaged_bytes = replay.read(segment, &bytes).map_err(|e| refused(dir, &e))?;
         if damaged_bytes > 0 {
             damaged.push((segment, path.clone(), damaged_bytes));
@@ -433,7 +453,9 @@ fn read_old(dir: &Path) -> Result<(BTreeMap<u64, Old>, Vec<Replayed>)> {
     for (segment, path, damaged_bytes) in damaged {
         // Kept for whoever wants to look: what was acknowledged in it may be nowhere else.
         let kept = path.with_extension("damaged");
-        std::fs::copy(&path, &kept).map_err(failed)?;
+        fault("journal.keep")
+            .and_then(|()| std::fs::copy(&path, &kept))
+            .map_err(failed)?;
         tracing::warn!(
             segment,
             damaged_bytes,

@@ -20,6 +20,7 @@ use crate::store::{Erase, Erased, Page};
 
 pub(crate) mod append;
 pub(crate) mod call;
+mod calls;
 pub(crate) mod cell;
 mod draft;
 pub(crate) mod engine;

@@ -17,7 +17,7 @@ const TOLD: usize = 100;
 /// Flushes, then checks everything.
 pub(crate) async fn verify(engine: &Arc<Engine>) -> Result<Verified> {
     flusher::flush(engine).await?;
-    let checked: store::Checked = engine.blocking(|s| s.check()).await?;
+    let checked: store::Checked = engine.at_length(|s| s.check()).await?;
     let mut found = Verified {
         sessions: checked.sessions,
         messages: checked.messages,

@@ -11,6 +11,7 @@ pub(crate) mod changer;
 pub(crate) mod closer;
 pub(crate) mod forgetter;
 pub(crate) mod pair;
+pub(crate) mod patient;
 pub(crate) mod reader;
 pub(crate) mod teller;
 pub(crate) mod writer;
@@ -28,6 +29,7 @@ pub(crate) fn run(kind: &str, spec: &str) -> anyhow::Result<()> {
         "forgetter" => cache::block_on(forgetter::run(serde_json::from_str(spec)?)),
         "teller" => cache::block_on(teller::run(serde_json::from_str(spec)?)),
         "closer" => cache::block_on(closer::run(serde_json::from_str(spec)?)),
+        "patient" => cache::block_on(patient::run(serde_json::from_str(spec)?)),
         "reader" => cache::block_on(reader::run(serde_json::from_str(spec)?)),
         "caller" => caller::run(serde_json::from_str(spec)?),
         "pair" => cache::block_on(pair::run(serde_json::from_str(spec)?)),

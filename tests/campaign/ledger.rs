@@ -185,6 +185,13 @@ impl Told {
                 }
             }
         }
+        wrong.extend(self.lost(read));
+        wrong
+    }
+
+    /// What was acknowledged and was not read, a line for each session and writer.
+    pub(crate) fn lost(&self, read: &HashMap<String, Vec<Said>>) -> Vec<String> {
+        let mut wrong = Vec::new();
         for ((session, writer), all) in &self.acknowledged {
             let there: HashSet<u64> = read
                 .get(session)
@@ -203,5 +210,19 @@ impl Told {
             }
         }
         wrong
+    }
+
+    /// What was acknowledged after an earlier look at the same ledger.
+    pub(crate) fn since(&self, early: &Self) -> Self {
+        let mut since = Self {
+            sent: self.sent.clone(),
+            acknowledged: self.acknowledged.clone(),
+            times: HashMap::new(),
+        };
+        for (line, all) in &mut since.acknowledged {
+            let before = early.acknowledged.get(line);
+            all.retain(|n| !before.is_some_and(|before| before.contains(n)));
+        }
+        since
     }
 }

@@ -6,6 +6,7 @@ use crate::trial::Trial;
 
 mod changes;
 mod forget;
+mod full;
 mod hot_lost;
 mod ids;
 mod kill;
@@ -15,7 +16,9 @@ mod limits_session;
 mod limits_socket;
 mod network;
 mod platforms;
+mod points;
 mod power;
+mod rot;
 mod shutdown;
 mod stalled;
 
@@ -24,6 +27,9 @@ fn all() -> impl Iterator<Item = &'static Trial> {
     [
         kill::TRIALS,
         power::TRIALS,
+        full::TRIALS,
+        points::TRIALS,
+        rot::TRIALS,
         hot_lost::TRIALS,
         network::TRIALS,
         platforms::TRIALS,

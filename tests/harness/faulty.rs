@@ -292,6 +292,7 @@ pub struct FaultyStore {
     allots: AtomicU64,
     stall: std::sync::Mutex<Stall>,
     resumed: std::sync::Condvar,
+    hanging: AtomicU64,
 }
 
 /// Which calls of a store hang until they are let go.
@@ -304,6 +305,8 @@ pub enum Stall {
     Flushes,
     /// Every call.
     Everything,
+    /// Erasures.
+    Erasures,
 }
 
 impl std::fmt::Debug for FaultyStore {
@@ -327,6 +330,7 @@ impl FaultyStore {
             stall: std::sync::Mutex::default(),
             resumed: std::sync::Condvar::new(),
             allots: AtomicU64::new(0),
+            hanging: AtomicU64::new(0),
         })
     }
 
@@ -373,14 +377,22 @@ impl FaultyStore {
         self.flushes.load(SeqCst)
     }
 
-    fn wait(&self, flush: bool) {
+    /// How many calls hang now.
+    pub fn hanging(&self) -> u64 {
+        self.hanging.load(SeqCst)
+    }
+
+    /// Hangs while everything does, or calls of this kind do.
+    fn wait(&self, kind: Stall) {
         let stalled =
-            |stall: &mut Stall| *stall == Stall::Everything || flush && *stall == Stall::Flushes;
+            |stall: &mut Stall| *stall == Stall::Everything || kind != Stall::No && *stall == kind;
+        self.hanging.fetch_add(1, SeqCst);
         drop(self.resumed.wait_while(self.stall.lock().unwrap(), stalled));
+        self.hanging.fetch_sub(1, SeqCst);
     }
 
     fn through(&self) -> Result<&Arc<dyn Store>> {
-        self.wait(false);
+        self.wait(Stall::No);
         if self.away.load(SeqCst) {
             Err(Error::away("faulty", "cut off by the test"))
         } else {
@@ -416,7 +428,7 @@ impl Store for FaultyStore {
     }
     fn flush(&self, batch: &[SessionFlush]) -> Result<Vec<SessionFlushed>> {
         self.flushes.fetch_add(1, SeqCst);
-        self.wait(true);
+        self.wait(Stall::Flushes);
         if self.no_flush.load(SeqCst) {
             return Err(Error::away("faulty", "flush refused by the test"));
         }
@@ -432,6 +444,7 @@ impl Store for FaultyStore {
         self.through()?.sessions_of(author)
     }
     fn erase(&self, session: &Address, what: &Erase) -> Result<Erased> {
+        self.wait(Stall::Erasures);
         self.through()?.erase(session, what)
     }
     fn check(&self) -> Result<Checked> {
@@ -446,7 +459,7 @@ impl Store for FaultyStore {
         self.wasteful.load(SeqCst)
     }
     fn close(&self) -> Result<()> {
-        self.wait(false);
+        self.wait(Stall::No);
         self.inner.close()
     }
 }

@@ -49,6 +49,8 @@ mod review;
 #[cfg(test)]
 mod slow;
 #[cfg(test)]
+mod stalls;
+#[cfg(test)]
 mod telegram;
 #[cfg(test)]
 mod tidy;

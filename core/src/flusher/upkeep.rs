@@ -85,7 +85,12 @@ pub(super) async fn retain(engine: &Arc<Engine>, before: u64) -> Result<()> {
             let _turn = cell.turn.lock().await;
             let erased = engine
                 .blocking(move |s| s.erase(&address, &Erase::Before(before)))
-                .await?;
+                .await;
+            if erased.as_ref().is_err_and(Error::is_outage) {
+                // It may have been done, or be done later.
+                cell.inner.lock().reload = true;
+            }
+            let erased = erased?;
             if erased.messages > 0 {
                 let mut inner = cell.inner.lock();
                 inner.need_epoch = inner.need_epoch.max(erased.epoch);

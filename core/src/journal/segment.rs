@@ -1,7 +1,7 @@
 //! One file of the journal.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Result, Write};
+use std::io::{ErrorKind, Result, Write};
 use std::path::{Path, PathBuf};
 
 use crate::fault_point::{Plant, fault, planted};
@@ -12,23 +12,34 @@ pub(super) struct Segment {
     pub(super) number: u64,
     pub(super) path: PathBuf,
     pub(super) bytes: u64,
-    /// A half-written record could not be cut off: what is written behind it would be taken for part of it.
+    /// A half-written record stands at the end: what is written behind it would be taken for part of it.
     pub(super) torn: bool,
     file: File,
 }
 
 impl Segment {
-    /// Creates segment `number`, its name durable in the directory.
+    /// Creates a segment with this number or a later one (an attempt that failed half-way may have left its file), its
+    /// name durable in the directory.
     pub(super) fn create(dir: &Path, number: u64) -> Result<Self> {
-        let path = dir.join(format!("{number:012}.journal"));
         let mut options = OpenOptions::new();
         options.create_new(true).append(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         fault("journal.create")?;
-        let file = options.open(&path)?;
-        fault("journal.dir-sync")?;
-        File::open(dir)?.sync_all()?;
+        let mut number = number;
+        let (path, file) = loop {
+            let path = dir.join(format!("{number:012}.journal"));
+            match options.open(&path) {
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => number += 1,
+                other => break (path, other?),
+            }
+        };
+        fault("journal.dir-sync")
+            .and_then(|()| File::open(dir)?.sync_all())
+            .inspect_err(|_| {
+                // Empty: it holds up nothing should it stay.
+                let _ = std::fs::remove_file(&path);
+            })?;
         Ok(Self {
             number,
             path,
@@ -40,17 +51,31 @@ impl Segment {
 
     /// Appends all of `bytes`, or nothing.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.torn {
+            self.cut()?;
+        }
         if let Err(e) = fault("journal.write").and_then(|()| self.file.write_all(bytes)) {
-            // What was written in part is cut off; should that fail too, a reader skips it.
-            let cut = fault("journal.truncate").and_then(|()| self.file.set_len(self.bytes));
-            if let Err(cut) = cut {
+            self.torn = true;
+            // What was written in part is cut off. Should that fail too, nothing more is written behind it: at the end
+            // of a file it is told from damage.
+            if let Err(cut) = self.cut() {
                 tracing::warn!(error = %cut, "journal: cannot cut off a half-written record");
-                self.torn = true;
             }
             return Err(e);
         }
         self.bytes += bytes.len() as u64;
         Ok(())
+    }
+
+    fn cut(&mut self) -> Result<()> {
+        fault("journal.truncate").and_then(|()| self.file.set_len(self.bytes))?;
+        self.torn = false;
+        Ok(())
+    }
+
+    /// True while a half-written record is at its end.
+    pub(super) const fn is_torn(&self) -> bool {
+        self.torn
     }
 
     /// Another handle on the file, to fsync it without holding the writer.

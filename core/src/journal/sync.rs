@@ -19,13 +19,14 @@ impl Shared {
         };
         if let Err(e) = self.codec.sync().and_then(|()| writer.current.sync()) {
             tracing::warn!(error = %e, "journal: fsync failed; writing what is pending again");
-            let bad = writer.current.number;
+            writer.note_unsafe(writer.current.number);
             writer.leave(next);
-            self.rewrite(writer, bad);
+            self.rewrite(writer);
             return;
         }
+        // Only the sync thread answers for it: its own fsync, under way now, may have been told of an error that this
+        // one was not.
         writer.leave(next);
-        self.advance(writer.written);
     }
 
     pub(super) fn advance(&self, to: u64) {
@@ -34,12 +35,13 @@ impl Shared {
     }
 
     /// After a failed fsync: the pages may be gone though a second fsync would say yes. Everything
-    /// pending there is written again to the current file.
-    pub(super) fn rewrite(&self, writer: &mut Writer, bad: u64) {
+    /// pending there is written again to the current file; what cannot be now, later.
+    pub(super) fn rewrite(&self, writer: &mut Writer) {
+        let current = writer.current.number;
         let mut again: Vec<(EntryId, Pending)> = writer
             .pending
             .iter()
-            .filter(|(_, p)| p.segment == bad)
+            .filter(|(_, p)| p.segment != current && writer.unsafe_in.contains(&p.segment))
             .map(|(id, p)| (*id, p.clone()))
             .collect();
         // A process's ids rise in the order of acceptance.
@@ -52,7 +54,7 @@ impl Shared {
                 record: &p.record,
             });
             if let Err(e) = self.write(writer, &bytes) {
-                tracing::error!(error = %e, "journal: a pending entry could not be written again");
+                tracing::error!(error = %e, "journal: a pending entry could not be written again; will retry");
                 return;
             }
             let segment = writer.current.number;
@@ -62,9 +64,11 @@ impl Shared {
             writer.open_in_current += 1;
             writer
                 .old
-                .entry(bad)
+                .entry(p.segment)
                 .and_modify(|o| o.open = o.open.saturating_sub(1));
         }
+        let current = writer.current.number;
+        writer.unsafe_in.retain(|number| *number == current);
         writer.remove_finished();
     }
 
@@ -81,16 +85,17 @@ impl Shared {
             next = Instant::now() + SYNC_EVERY;
             writer.urgent = false;
             let closing = writer.closing;
-            if writer.written > synced {
+            if self.is_mended(&mut writer) && writer.written > synced {
                 let upto = writer.written;
                 match writer.current.handle() {
                     Ok(file) => {
-                        let number = writer.current.number;
+                        let (number, before) = (writer.current.number, writer.failed_syncs);
                         let result = parking_lot::MutexGuard::unlocked(&mut writer, || {
                             self.codec.sync()?;
                             segment::sync(&file)
                         });
                         match result {
+                            Ok(()) if writer.failed_syncs > before => {}
                             Ok(()) => {
                                 synced = upto;
                                 self.advance(upto);
@@ -112,19 +117,29 @@ impl Shared {
         }
     }
 
-    pub(super) fn sync_failed(&self, writer: &mut Writer, number: u64, error: &std::io::Error) {
+    fn sync_failed(&self, writer: &mut Writer, number: u64, error: &std::io::Error) {
         tracing::warn!(%error, "journal: fsync failed; writing what is pending to a new file");
+        writer.note_unsafe(number);
+        self.is_mended(writer);
+    }
+
+    /// True when no file whose fsync failed holds something pending; else tries to write it to a new one.
+    fn is_mended(&self, writer: &mut Writer) -> bool {
+        if writer.unsafe_in.is_empty() {
+            return true;
+        }
         // The segment may have been left meanwhile by a fsync that said yes after this no.
-        if writer.current.number == number {
-            match Segment::create(&self.dir, number + 1) {
+        if writer.unsafe_in.contains(&writer.current.number) {
+            match Segment::create(&self.dir, writer.current.number + 1) {
                 Ok(fresh) => writer.leave(fresh),
                 Err(e) => {
-                    tracing::error!(error = %e, "journal: cannot begin a new file");
-                    return;
+                    tracing::error!(error = %e, "journal: cannot begin a new file; will retry");
+                    return false;
                 }
             }
         }
-        self.rewrite(writer, number);
+        self.rewrite(writer);
+        writer.unsafe_in.is_empty()
     }
 
     pub(super) fn watch_disk(&self, writer: &mut Writer) {

@@ -19,10 +19,11 @@ use crate::error::{Error, Result};
 use crate::hot::{HotTier, WriterId};
 use crate::journal::Journal;
 use crate::key::Address;
-use crate::message::{EntryId, EntryIds};
+use crate::message::EntryIds;
 use crate::session::Level;
+use crate::session::calls::Calls;
 use crate::session::cell::Cell;
-use crate::store::{Found, Known, Store};
+use crate::store::{Found, Store};
 use crate::ttl::TtlPolicy;
 use crate::window::Window;
 
@@ -39,11 +40,13 @@ pub(crate) struct Limits {
     pub(crate) backlog_wait: Duration,
     /// Replicas kept in this process, in bytes.
     pub(crate) replica_bytes: usize,
+    /// How long a store call of the data path may take.
+    pub(crate) store_deadline: Duration,
 }
 
 impl Default for Limits {
     /// 64 KiB a message (beyond every chat platform's own limit); 64 MiB or 100,000 appends of backlog
-    /// (minutes of a stalled store); replicas of 128 MiB.
+    /// (minutes of a stalled store); replicas of 128 MiB; 2 s for a store call.
     fn default() -> Self {
         Self {
             message_bytes: 64 << 10,
@@ -51,6 +54,7 @@ impl Default for Limits {
             backlog_appends: 100_000,
             backlog_wait: Duration::from_secs(2),
             replica_bytes: 128 << 20,
+            store_deadline: Duration::from_secs(2),
         }
     }
 }
@@ -152,6 +156,7 @@ pub(crate) struct Engine {
     /// Bytes by which replicas have grown since they were last swept.
     replica_growth: AtomicUsize,
     hot_away: AtomicBool,
+    pub(super) calls: Calls,
     store_away: AtomicBool,
     cells: [RwLock<HashMap<Address, Arc<Cell>>>; SHARDS],
 }
@@ -194,6 +199,7 @@ impl Engine {
             closed: AtomicBool::new(false),
             replica_growth: AtomicUsize::new(0),
             hot_away: AtomicBool::new(false),
+            calls: Calls::new(parts.limits.store_deadline),
             store_away: AtomicBool::new(false),
             cells: Default::default(),
         }
@@ -341,37 +347,6 @@ impl Engine {
         grown
     }
 
-    /// Runs a blocking call of the store off the async threads.
-    pub(crate) async fn blocking<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(&dyn Store) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let name = self.store.name();
-        let result = self.off_thread(call).await;
-        match &result {
-            Err(e) if e.is_outage() => self.note(&self.store_away, name, Some(e)),
-            _ => self.note(&self.store_away, name, None),
-        }
-        result
-    }
-
-    /// The same for a call that fails without telling anything of the store's reach.
-    pub(crate) async fn off_thread<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(&dyn Store) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let store = Arc::clone(&self.store);
-        let name = store.name();
-        tokio::task::spawn_blocking(move || call(&*store))
-            .await
-            .unwrap_or_else(|e| Err(Error::unavailable(name, "the call ended early", e)))
-    }
-
-    pub(crate) async fn known(&self, session: &Address, ids: Vec<EntryId>) -> Result<Known> {
-        let session = session.clone();
-        self.blocking(move |s| s.known(&session, &ids)).await
-    }
-
     /// What the store knows of platform ids; those it does not know are left out.
     pub(crate) async fn found(
         &self,
@@ -398,6 +373,11 @@ impl Engine {
     /// Notes whether the hot tier answers; says so once when it changes.
     pub(crate) fn hot_failed(&self, error: Option<&Error>) {
         self.note(&self.hot_away, self.hot.name(), error);
+    }
+
+    /// Notes whether the store answers.
+    pub(super) fn store_failed(&self, error: Option<&Error>) {
+        self.note(&self.store_away, self.store.name(), error);
     }
 
     fn note(&self, away: &AtomicBool, tier: &'static str, error: Option<&Error>) {

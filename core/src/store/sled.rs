@@ -4,9 +4,9 @@
 //! everything, so a flush is one atomic batch; an fsync of sled's files follows every batch that is
 //! answered for (sled's own flush does not survive a power cut). Values are chunked and checksummed.
 //!
-//! Invariants: no panic of sled gets out; after a panic, damage or a failed fsync every call fails until
-//! the store is opened again, which then checks everything; readers never see half a batch. Knows no
-//! tier above it.
+//! Invariants: no panic of sled gets out; after a panic or a failed write or fsync every call fails until sled was
+//! opened again, which it is by itself (`healing`); after damage until the next start, which then checks everything;
+//! readers never see half a batch. Knows no tier above it.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -18,9 +18,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ::sled::Db;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use self::ballast::Ballast;
 pub use self::config::{Quarantined, SledConfig};
 use self::disk::Engine;
 use self::fault::{Fault, Outcome};
+use self::healing::Health;
 use self::opening::Writer;
 use self::session::Session;
 use self::table::{Txn, Verified};
@@ -34,6 +36,7 @@ use crate::store::{
     Store, Stored,
 };
 
+mod ballast;
 mod check;
 mod compact;
 mod config;
@@ -42,6 +45,7 @@ mod encryption;
 mod erase;
 mod fault;
 mod flush;
+mod healing;
 mod keys;
 mod opening;
 mod packed;
@@ -82,6 +86,7 @@ pub struct SledStore {
     /// How often sled was opened anew; what was applied before and not synced is unknown then.
     opened: AtomicU64,
     health: Mutex<Health>,
+    ballast: Ballast,
     verified: Verified,
     /// One compaction at a time.
     compacting: Mutex<()>,
@@ -94,14 +99,6 @@ pub struct SledStore {
 #[derive(Debug, Default)]
 struct Synced {
     step: u64,
-}
-
-#[derive(Debug, Clone)]
-enum Health {
-    Fine,
-    /// The disk was full; sled must be opened anew when there is room.
-    Full,
-    Poisoned(String),
 }
 
 /// A step that was applied: durable once synced.
@@ -123,7 +120,15 @@ impl SledStore {
         disk::make_dir(&config.dir)?;
         let lock = disk::lock(&config.dir, config.wait_lock)?;
         let codec = encryption::open(config)?;
-        let (engine, writer, quarantined) = opening::open(config, &codec)?;
+        let ballast = Ballast::new(&config.dir, config.ballast_bytes, config.floor_bytes);
+        let (engine, writer, quarantined) = match opening::open(config, &codec) {
+            Err(e) if disk::check_room(&config.dir).is_err() => {
+                // With this it opens once; later it is made again.
+                ballast.release();
+                opening::open(config, &codec).map_err(|_| e)?
+            }
+            other => other?,
+        };
         let store = Self {
             config: config.clone(),
             codec,
@@ -133,7 +138,8 @@ impl SledStore {
             writer: Mutex::new(writer),
             engine: RwLock::new(Some(Arc::new(engine))),
             opened: AtomicU64::new(0),
-            health: Mutex::new(Health::Fine),
+            health: Mutex::default(),
+            ballast,
             verified: Verified::default(),
             compacting: Mutex::default(),
             touched: Mutex::default(),
@@ -146,92 +152,6 @@ impl SledStore {
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         &self.config.dir
-    }
-
-    /// Runs one call: no panic gets out, and a store that cannot be trusted any more is not used again.
-    fn run<T>(&self, op: impl FnOnce() -> Outcome<T>) -> Result<T> {
-        self.usable()?;
-        match catch_unwind(AssertUnwindSafe(op)) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(fault)) => Err(self.failed(fault)),
-            Err(panic) => {
-                let why = opening::words(&*panic);
-                if disk::check_room(&self.config.dir).is_err() {
-                    *self.health.lock() = Health::Full;
-                    return Err(disk::no_room(&self.config.dir));
-                }
-                Err(self.poison(why))
-            }
-        }
-    }
-
-    fn read<T>(&self, op: impl FnOnce(&mut Txn<'_>) -> Outcome<T>) -> Result<T> {
-        self.run(|| {
-            let engine = self.engine.read();
-            let engine = engine.as_ref().ok_or(Fault::Caller(Error::Closed))?;
-            op(&mut Txn::new(&engine.db, &self.verified, &self.codec))
-        })
-    }
-
-    fn usable(&self) -> Result<()> {
-        let health = self.health.lock().clone();
-        match health {
-            Health::Fine => Ok(()),
-            Health::Full => self.reopen(),
-            Health::Poisoned(why) => Err(poisoned(&why)),
-        }
-    }
-
-    fn failed(&self, fault: Fault) -> Error {
-        match fault {
-            Fault::Caller(e) => e,
-            // A failed fsync is never tried again, whatever its reason: the kernel has dropped the pages.
-            Fault::Engine(_) if fault.is_full() => {
-                *self.health.lock() = Health::Full;
-                disk::no_room(&self.config.dir)
-            }
-            Fault::Damage(e) => {
-                self.poison(e.to_string());
-                e
-            }
-            other => self.poison(other.words()),
-        }
-    }
-
-    fn poison(&self, why: String) -> Error {
-        disk::suspect(&self.config.dir);
-        tracing::error!(%why, "the store cannot be used until it is opened again");
-        let error = poisoned(&why);
-        *self.health.lock() = Health::Poisoned(why);
-        error
-    }
-
-    /// Opens sled anew after the disk was full: its errors last, but what it had made durable is sound.
-    fn reopen(&self) -> Result<()> {
-        let mut writer = self.writer.lock();
-        let mut syncing = self.syncing.lock();
-        let mut engine = self.engine.write();
-        if !matches!(*self.health.lock(), Health::Full) {
-            return Ok(());
-        }
-        disk::check_room(&self.config.dir)?;
-        if catch_unwind(AssertUnwindSafe(|| drop(engine.take()))).is_err() {
-            return Err(self.poison("sled panicked while it was closed".to_owned()));
-        }
-        self.opened.fetch_add(1, Ordering::SeqCst);
-        match opening::attempt(&self.config, &self.codec, false, writer.next_epoch) {
-            Ok((fresh, counters)) => {
-                syncing.step = counters.step;
-                self.applied.store(counters.step, Ordering::SeqCst);
-                *writer = counters;
-                self.verified.lock().clear();
-                *engine = Some(Arc::new(fresh));
-                *self.health.lock() = Health::Fine;
-                Ok(())
-            }
-            Err(disk::Failed::Refused(e)) => Err(e),
-            Err(disk::Failed::Damaged(why)) => Err(self.poison(why)),
-        }
     }
 
     /// sled, for one who holds `writer` or `syncing`, so that it is not closed meanwhile.
@@ -277,11 +197,8 @@ impl SledStore {
     fn sync(&self, wanted: Applied) -> Outcome<()> {
         let mut syncing = self.syncing.lock();
         if self.opened.load(Ordering::SeqCst) != wanted.opened {
-            return Err(Fault::Caller(disk::no_room(&self.config.dir)));
-        }
-        let health = self.health.lock().clone();
-        if let Health::Poisoned(why) = health {
-            return Err(Fault::Caller(poisoned(&why)));
+            let what = "the store was opened again meanwhile; try again";
+            return Err(Fault::Caller(Error::away(TIER, what)));
         }
         if syncing.step >= wanted.step {
             return Ok(());
@@ -294,6 +211,7 @@ impl SledStore {
         self.codec.sync().map_err(Fault::Sync)?;
         engine.ok_or(Fault::Caller(Error::Closed))?.sync(step)?;
         syncing.step = step;
+        self.ballast.restore();
         Ok(())
     }
 
@@ -326,16 +244,6 @@ impl SledStore {
         }
         Ok(applied)
     }
-}
-
-fn poisoned(why: &str) -> Error {
-    Error::away(
-        TIER,
-        format!(
-            "the store failed ({why}); restart the program: it checks the store and, if it is damaged, moves it aside \
-             and goes on"
-        ),
-    )
 }
 
 impl Store for SledStore {

@@ -3,7 +3,7 @@
 //! A point is armed for the whole process with the syntax of the `fail` crate: `return(enospc)`, `10%return(eio)`,
 //! `3*off->return`, `panic` … Points inside sled are its own and take a bit set: bit *n* fails its *n*-th passage.
 
-pub use crate::fault_point::{POINTS, Plant, plant};
+pub use crate::fault_point::{POINTS, Plant, failed, plant};
 
 /// The points inside sled at which a write, an fsync or a rename can fail.
 pub const SLED_POINTS: [&str; 12] = [

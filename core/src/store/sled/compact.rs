@@ -21,7 +21,7 @@ use super::disk::{self, Engine, Failed};
 use super::fault::{Fault, Outcome};
 use super::session::Row;
 use super::table::Txn;
-use super::{Health, SledStore, TIER, keys, opening};
+use super::{SledStore, TIER, keys, opening};
 use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::fault_point::fault;
@@ -131,8 +131,7 @@ impl SledStore {
     /// sled, if it is still the one from which was copied so far.
     fn still(&self, opened: u64, engine: Option<&Arc<Engine>>) -> Outcome<Arc<Engine>> {
         let engine = engine.ok_or(Fault::Caller(Error::Closed))?;
-        let health = self.health.lock().clone();
-        if !matches!(health, Health::Fine) || self.opened.load(Ordering::SeqCst) != opened {
+        if !self.health.lock().is_fine() || self.opened.load(Ordering::SeqCst) != opened {
             let what = "it failed, or was opened anew; try again";
             return Err(Fault::Caller(Error::away(TIER, what)));
         }

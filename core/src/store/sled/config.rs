@@ -11,12 +11,18 @@ pub struct SledConfig {
     pub(super) dir: PathBuf,
     pub(super) wait_lock: Duration,
     pub(super) cache_bytes: u64,
+    pub(super) ballast_bytes: u64,
+    /// What the ballast leaves free beside itself.
+    pub(super) floor_bytes: u64,
     pub(super) master: Option<MasterKey>,
 }
 
 impl SledConfig {
     /// sled's cache by default: with it 1 M messages stay below 200 MB of memory.
     pub const CACHE_BYTES: u64 = 64 << 20;
+
+    /// The ballast by default: room for sled to be opened again, and to make a full backlog durable.
+    pub const BALLAST_BYTES: u64 = 32 << 20;
 
     /// A data directory; it is created if absent. Holds `store/` (sled) and `journal/`.
     #[must_use]
@@ -25,6 +31,8 @@ impl SledConfig {
             dir: dir.into(),
             wait_lock: Duration::ZERO,
             cache_bytes: Self::CACHE_BYTES,
+            ballast_bytes: Self::BALLAST_BYTES,
+            floor_bytes: 256 << 20,
             master: None,
         }
     }
@@ -40,6 +48,20 @@ impl SledConfig {
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes.max(1 << 20);
+        self
+    }
+
+    /// How large a file `ballast` to keep, which is given up when the disk is full so that what was accepted can still be
+    /// made durable, and made again when there is room (default: [`Self::BALLAST_BYTES`]; 0 for none).
+    #[must_use]
+    pub const fn ballast_bytes(mut self, bytes: u64) -> Self {
+        self.ballast_bytes = bytes;
+        self
+    }
+
+    /// What the ballast leaves free for the journal.
+    pub(crate) const fn floor_bytes(mut self, bytes: u64) -> Self {
+        self.floor_bytes = bytes;
         self
     }
 

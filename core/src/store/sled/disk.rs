@@ -5,7 +5,8 @@
 //! DIR/store/                       sled's files
 //! DIR/store.compacting/ store.old/ while a compaction runs; see `compact/swap.rs`
 //! DIR/store.mark                   format and last step known to be durable, checked at open
-//! DIR/store.suspect                present after a panic, damage or a failed fsync: check everything at open
+//! DIR/store.suspect                present after a panic, damage or a failed fsync: write anew and check all at open
+//! DIR/ballast                      takes up room, to be given up when the disk is full
 //! DIR/store.quarantined-<millis>/  a store that could not be used, kept for whoever wants to look
 //! ```
 //! Invariant: what [`Engine::sync`] has answered for survives a power cut; a store that lost some of
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use ::sled::Db;
 
+use super::ballast::free;
 use super::fault::{Fault, Outcome, is_full};
 use super::{Quarantined, SledConfig, TIER};
 use crate::error::{Error, Result};
@@ -31,6 +33,9 @@ const ROOM: u64 = 16 << 20;
 
 /// How long sled may hold its file after it was closed.
 const LETTING_GO: Duration = Duration::from_secs(5);
+
+/// The ending of a file's copy while it is written anew.
+const ANEW: &str = ".anew";
 
 /// The version the mark states, its step, its checksum.
 const MARK: usize = 1 + 8 + 4;
@@ -63,7 +68,8 @@ pub(super) fn make_dir(dir: &Path) -> Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(|e| unusable(dir, e))
+    let made = fault("store.dir").and_then(|()| builder.create(dir));
+    made.map_err(|e| unusable(dir, e))
 }
 
 pub(super) fn unusable(path: &Path, e: io::Error) -> Error {
@@ -77,6 +83,7 @@ pub(super) fn unusable(path: &Path, e: io::Error) -> Error {
 /// Takes the directory for this process, waiting at most `wait`.
 pub(super) fn lock(dir: &Path, wait: Duration) -> Result<File> {
     let path = dir.join("lock");
+    fault("store.lock").map_err(|e| unusable(&path, e))?;
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -101,7 +108,8 @@ pub(super) fn lock(dir: &Path, wait: Duration) -> Result<File> {
 
 /// Marks the store as one to be checked in full at the next open. Best effort: the disk may be what failed.
 pub(super) fn suspect(dir: &Path) {
-    if let Err(error) = File::create(dir.join("store.suspect")).and_then(|f| f.sync_all()) {
+    let marked = fault("store.suspect").and_then(|()| File::create(dir.join("store.suspect")));
+    if let Err(error) = marked.and_then(|f| f.sync_all()) {
         tracing::warn!(%error, "cannot mark the store as suspect");
     }
 }
@@ -111,7 +119,8 @@ pub(super) fn is_suspect(dir: &Path) -> bool {
 }
 
 pub(super) fn trusted(dir: &Path) -> Result<()> {
-    remove(&dir.join("store.suspect")).map_err(|e| unusable(dir, e))
+    let removed = fault("store.trust").and_then(|()| remove(&dir.join("store.suspect")));
+    removed.map_err(|e| unusable(dir, e))
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -123,10 +132,10 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// An error when there is too little room for sled to work.
 pub(super) fn check_room(dir: &Path) -> Result<()> {
-    match rustix::fs::statvfs(dir) {
-        Ok(fs) if fs.f_bavail.saturating_mul(fs.f_frsize) < ROOM => Err(no_room(dir)),
-        _ => Ok(()),
+    if free(dir) < ROOM {
+        return Err(no_room(dir));
     }
+    Ok(())
 }
 
 pub(super) fn no_room(dir: &Path) -> Error {
@@ -146,7 +155,9 @@ pub(super) fn quarantine(dir: &Path, why: String) -> Result<Quarantined> {
     let named = |n: u64| dir.join(format!("store.quarantined-{n}"));
     let free = (millis..).find(|n| !named(*n).exists());
     let path = named(free.unwrap_or(millis));
-    let moved = fs::rename(store_dir(dir), &path)
+    let moved = fault("store.quarantine")
+        .and_then(|()| fs::rename(store_dir(dir), &path))
+        .and_then(|()| fault("store.unmark"))
         .and_then(|()| remove(&dir.join("store.mark")))
         .and_then(|()| File::open(dir)?.sync_all());
     moved.map_err(|e| unusable(dir, e))?;
@@ -195,9 +206,15 @@ impl Engine {
         let dir = &config.dir;
         let refuse = |e| Failed::Refused(unusable(store, e));
         check_room(dir).map_err(Failed::Refused)?;
-        remove_half_snapshots(store).map_err(refuse)?;
+        remove_leftovers(store).map_err(refuse)?;
         let db = open_sled(config, store).map_err(|e| classify(dir, e))?;
-        sync_all(store).map_err(refuse)?;
+        let synced = fault("store.open-sync").and_then(|()| sync_all(store));
+        if let Err(e) = synced {
+            // Another fsync would say yes: the next attempt writes it anew.
+            suspect(dir);
+            return Err(refuse(e));
+        }
+        fault("store.open-mark").map_err(refuse)?;
         let mark = File::options()
             .create(true)
             .truncate(false)
@@ -260,8 +277,9 @@ fn is_held(e: &io::Error) -> bool {
     e.to_string().contains("could not acquire lock")
 }
 
-/// A kill while sled writes a snapshot leaves a file with which it never opens again.
-fn remove_half_snapshots(store: &Path) -> io::Result<()> {
+/// A kill while sled writes a snapshot leaves a file with which it never opens again; one while the store is written
+/// anew leaves half a copy.
+fn remove_leftovers(store: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(store) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
@@ -270,11 +288,50 @@ fn remove_half_snapshots(store: &Path) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
+        let is_half_snapshot = name.starts_with("snap.") && name.ends_with(".generating");
+        if is_half_snapshot || name.ends_with(ANEW) {
+            fault("store.clean")?;
             fs::remove_file(entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Writes every file of the closed store anew and fsyncs the copies. After a failed fsync the kernel takes the pages that
+/// it could not write for written: the file still reads as it should, and would not be the same after a power cut.
+pub(super) fn rewrite(dir: &Path) -> Result<()> {
+    let store = store_dir(dir);
+    let refuse = |e: io::Error| {
+        if is_full(&e) {
+            return no_room(dir);
+        }
+        unusable(&store, e)
+    };
+    remove_leftovers(&store).map_err(refuse)?;
+    let entries = match fs::read_dir(&store) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(refuse)?,
+    };
+    for entry in entries {
+        let path = entry.map_err(refuse)?.path();
+        if path.is_file() {
+            copy_over(&path).map_err(refuse)?;
+        }
+    }
+    let synced = fault("store.rewrite-dir-sync").and_then(|()| File::open(&store)?.sync_all());
+    synced.map_err(refuse)
+}
+
+fn copy_over(path: &Path) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ANEW);
+    let copy = PathBuf::from(name);
+    fault("store.rewrite")?;
+    fs::copy(path, &copy)?;
+    fault("store.rewrite-sync")?;
+    File::open(&copy)?.sync_all()?;
+    fault("store.rewrite-rename")?;
+    fs::rename(&copy, path)
 }
 
 /// Fsyncs every file below `dir`, and the directories.
@@ -290,7 +347,16 @@ fn sync_all(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn classify(dir: &Path, e: ::sled::Error) -> Failed {
+pub(super) fn failing(dir: &Path, e: io::Error) -> Error {
+    let what = format!(
+        "cannot read or write the store in {}; check the disk and try again; if the store is lost, move it away: a new \
+         one is begun",
+        store_dir(dir).display()
+    );
+    Error::unavailable(TIER, what, e)
+}
+
+pub(super) fn classify(dir: &Path, e: ::sled::Error) -> Failed {
     match e {
         ::sled::Error::Io(e) if is_full(&e) => Failed::Refused(no_room(dir)),
         ::sled::Error::Io(e) if is_held(&e) => Failed::Refused(Error::Locked {
@@ -306,6 +372,20 @@ fn classify(dir: &Path, e: ::sled::Error) -> Failed {
             ) =>
         {
             Failed::Refused(unusable(dir, e))
+        }
+        // The disk failed, not what is on it: it may be readable the next time.
+        ::sled::Error::Io(e)
+            if e.raw_os_error().is_some()
+                && !matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::InvalidInput
+                ) =>
+        {
+            Failed::Refused(failing(dir, e))
+        }
+        #[cfg(feature = "faults")]
+        ::sled::Error::FailPoint => {
+            Failed::Refused(failing(dir, io::Error::other("injected inside sled")))
         }
         other => Failed::Damaged(other.to_string()),
     }

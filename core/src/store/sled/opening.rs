@@ -65,7 +65,11 @@ pub(super) fn open(
 ) -> Result<(Engine, Writer, Option<Quarantined>)> {
     let dir = &config.dir;
     compact::settle(dir)?;
-    match attempt(config, codec, disk::is_suspect(dir), 1) {
+    let suspect = disk::is_suspect(dir);
+    if suspect {
+        disk::rewrite(dir)?;
+    }
+    match attempt(config, codec, suspect, 1) {
         Ok((engine, writer)) => {
             disk::trusted(dir)?;
             Ok((engine, writer, None))
@@ -125,6 +129,11 @@ fn verify(
     let bad = |fault: Fault| match fault {
         Fault::Caller(e) => Failed::Refused(e),
         f if f.is_full() => Failed::Refused(disk::no_room(&config.dir)),
+        Fault::Engine(e) => disk::classify(&config.dir, e),
+        Fault::Sync(e) => {
+            disk::suspect(&config.dir);
+            Failed::Refused(disk::failing(&config.dir, e))
+        }
         f => Failed::Damaged(f.words()),
     };
     let format = table::read(&engine.db, &keys::meta("format")).map_err(bad)?;

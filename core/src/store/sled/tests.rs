@@ -317,13 +317,23 @@ fn a_store_that_lost_its_newest_steps_is_noticed() {
 }
 
 #[test]
-fn a_panic_is_an_outage_and_the_next_start_checks_everything() {
+fn a_panic_is_an_outage_and_the_store_is_checked_and_goes_on() {
     let (store, dir) = fresh();
     put(&store, 1, 1..=5).unwrap();
     let failed = store.run(|| -> Outcome<()> { panic!("planted") });
     assert!(failed.is_err_and(|e| e.is_outage()));
-    assert!(store.window(&at(1)).is_err_and(|e| e.is_outage()));
     assert!(dir.path().join("store.suspect").exists());
+    put(&store, 1, 6..=9).unwrap();
+    assert!(!dir.path().join("store.suspect").exists());
+    assert_eq!(all(&store, 1).unwrap(), expected(1, 9));
+}
+
+#[test]
+fn what_failed_and_was_not_opened_again_is_checked_by_the_next_start() {
+    let (store, dir) = fresh();
+    put(&store, 1, 1..=5).unwrap();
+    let failed = store.run(|| -> Outcome<()> { panic!("planted") });
+    assert!(failed.is_err_and(|e| e.is_outage()));
     drop(store);
     let (store, quarantined) = open(dir.path());
     assert_eq!(quarantined, None);
@@ -342,13 +352,34 @@ fn a_full_disk_is_an_outage_that_ends_by_itself() {
     assert_eq!(all(&store, 1).unwrap(), expected(1, 9));
 }
 
+#[cfg(unix)]
 #[test]
-fn a_failed_fsync_is_never_tried_again() {
-    let (store, _dir) = fresh();
+fn a_file_whose_fsync_failed_is_written_anew_before_it_is_fsynced_again() {
+    use std::os::unix::fs::MetadataExt as _;
+    let (store, dir) = fresh();
+    put(&store, 1, 1..=5).unwrap();
+    let inode = || {
+        std::fs::metadata(dir.path().join("store/db"))
+            .unwrap()
+            .ino()
+    };
+    let before = inode();
     let fault = || Fault::Sync(std::io::ErrorKind::StorageFull.into());
     assert!(store.run(|| -> Outcome<()> { Err(fault()) }).is_err());
-    let next = put(&store, 1, 1..=2);
-    assert!(next.is_err_and(|e| e.to_string().contains("restart")));
+    put(&store, 1, 6..=9).unwrap();
+    assert_ne!(inode(), before);
+    assert_eq!(all(&store, 1).unwrap(), expected(1, 9));
+}
+
+#[test]
+fn a_full_disk_during_open_moves_nothing_aside() {
+    let io = |code| ::sled::Error::Io(std::io::Error::from_raw_os_error(code));
+    let dir = TempDir::new().unwrap();
+    // ENOSPC, EIO.
+    for code in [28, 5] {
+        let failed = disk::classify(dir.path(), io(code));
+        assert!(matches!(failed, disk::Failed::Refused(_)), "{failed:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,264 @@
+//! P6: an operation on a file fails, at every place where one can, while the store is opened and while it runs.
+//!
+//! Each point of the crate and of the sled beneath it in turn, with an I/O error or a full disk, for some of its passages.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use scrollback::testing::faults::{POINTS, SLED_POINTS};
+
+use super::kill::read_back;
+use crate::child::cache::CacheSpec;
+use crate::child::patient::{PatientSpec, Suffered, Well};
+use crate::child::writer::WriterSpec;
+use crate::ledger::Told;
+use crate::process::{Process, pause};
+use crate::trial::{Outcome, Round, Trial};
+
+pub(super) const TRIALS: &[Trial] = &[
+    Trial {
+        promise: "P6",
+        fault: "a write, fsync, rename or removal fails",
+        ci: POINTS.len() as u64,
+        full: POINTS.len() as u64 * 20,
+        least: 1_000,
+        alone: false,
+        run: ours,
+    },
+    Trial {
+        promise: "P6",
+        fault: "a write, fsync or rename fails inside sled",
+        ci: SLED_POINTS.len() as u64,
+        full: SLED_POINTS.len() as u64 * 20,
+        least: 1_000,
+        alone: false,
+        run: sleds,
+    },
+];
+
+/// How long a call may take, in milliseconds.
+pub(super) const CALL_MS: u64 = 1_000;
+
+/// How soon it is well again, in milliseconds.
+pub(super) const WELL_MS: u64 = 10_000;
+
+fn ours(round: &Round) -> anyhow::Result<Outcome> {
+    let point = nth(POINTS, round.number).context("no point")?;
+    let mut rng = round.rng();
+    let kind = if rng.bool() { "eio" } else { "enospc" };
+    let how = rng.u8(..3);
+    let action = match how {
+        0 => format!("return({kind})"),
+        1 => format!("{}*off->{}*return({kind})", rng.u8(1..20), rng.u8(1..6)),
+        _ => format!("{}*return({kind})", rng.u8(1..6)),
+    };
+    let mut orders = vec![format!("arm {point} {action}")];
+    orders.extend(on_the_way_to(point).map(|way| format!("arm {way}")));
+    suffer(round, &mut rng, point, &orders, how == 0)
+}
+
+fn sleds(round: &Round) -> anyhow::Result<Outcome> {
+    let point = nth(&SLED_POINTS, round.number).context("no point")?;
+    let mut rng = round.rng();
+    let passages = match rng.u8(..3) {
+        0 => u64::MAX,
+        1 => 1 << rng.u8(..8),
+        _ => rng.u64(1..256),
+    };
+    suffer(
+        round,
+        &mut rng,
+        point,
+        &[format!("sled {point},{passages}")],
+        false,
+    )
+}
+
+fn nth(points: &[&'static str], round: u64) -> Option<&'static str> {
+    let round = usize::try_from(round).unwrap_or_default();
+    points.get(round % points.len()).copied()
+}
+
+/// What must fail too, so that a point is passed at all.
+fn on_the_way_to(point: &str) -> Option<&'static str> {
+    match point {
+        "store.suspect" | "store.trust" => Some("store.file-sync 1*return(eio)"),
+        "journal.truncate" => Some("journal.write 3*return(eio)"),
+        "ballast.remove" => Some("store.apply 2*return(enospc)"),
+        _ if point.starts_with("store.rewrite") => Some("store.file-sync 1*return(eio)"),
+        _ => None,
+    }
+}
+
+fn suffer(
+    round: &Round,
+    rng: &mut fastrand::Rng,
+    point: &str,
+    orders: &[String],
+    always: bool,
+) -> anyhow::Result<Outcome> {
+    let ledger = round.dir().join("ledger");
+    let mut cache = CacheSpec::new(round.data());
+    cache.synced = rng.bool();
+    let aside = matches!(point, "store.quarantine" | "store.unmark");
+    earlier_life(&cache, &ledger, point, aside)?;
+    let at_open = aside || rng.bool() || is_of_open(point);
+    let spec = PatientSpec {
+        cache: cache.clone(),
+        ledger: ledger.clone(),
+        sessions: 12,
+        bytes: 100,
+        pause_ms: 2,
+        before: if at_open { orders.to_vec() } else { Vec::new() },
+    };
+    let mut patient = Process::start("patient", &spec)?;
+    if !at_open {
+        patient.line::<String>()?;
+        // The ballast is made after a while.
+        let longer = if point == "ballast.remove" { 1_500 } else { 0 };
+        pause(Duration::from_millis(longer + rng.u64(20..200)));
+        for order in orders {
+            patient.tell(order)?;
+        }
+    }
+    // Long enough for each point to be come by; the ballast is made after a second.
+    let least = if point.starts_with("ballast.") {
+        1_500
+    } else {
+        100
+    };
+    let least = if always { least.max(800) } else { least };
+    pause(Duration::from_millis(least + rng.u64(..800)));
+    patient.tell("well")?;
+    if at_open {
+        patient.line::<String>()?;
+    }
+    let well: Well = patient.line()?;
+    let mut outcome = Outcome::default();
+    let is_passed = well.failed.iter().any(|failed| failed == point);
+    outcome.must(is_passed || !always, || "nothing failed there".to_owned());
+    if rng.bool() {
+        patient.kill()?;
+    } else {
+        patient.tell("stop")?;
+        let suffered: Suffered = patient.line()?;
+        check(&mut outcome, &suffered, aside);
+        patient.finish()?;
+    }
+    resumed(&mut outcome, &well);
+    judge(&mut outcome, &cache, &ledger, |line| {
+        (aside && line.contains("store.quarantined"))
+            || (point == "journal.keep" && line.contains(".damaged"))
+    })?;
+    for violation in &mut outcome.violations {
+        *violation = format!("{} {violation}", orders.join(", "));
+    }
+    Ok(outcome)
+}
+
+/// Points that are passed only while the store is opened.
+fn is_of_open(point: &str) -> bool {
+    let at_open = [
+        "journal.dir",
+        "journal.create",
+        "journal.dir-sync",
+        "journal.read",
+        "journal.keep",
+        "store.dir",
+        "store.lock",
+        "store.clean",
+        "store.open-sync",
+        "store.open-mark",
+        "ballast.create",
+        "ballast.write",
+    ];
+    at_open.contains(&point) || point.starts_with("writer.")
+}
+
+/// Lets an earlier process leave something behind: what is replayed, and what makes the point be passed.
+fn earlier_life(cache: &CacheSpec, ledger: &Path, point: &str, aside: bool) -> anyhow::Result<()> {
+    if point.starts_with("writer.") {
+        return Ok(());
+    }
+    let mut cache = cache.clone();
+    if aside {
+        // Everything is in the journal when the store is lost.
+        cache.flush_every_ms = 60_000;
+    }
+    let mut writer = Process::start("writer", &WriterSpec::new(cache.clone(), ledger))?;
+    writer.line::<String>()?;
+    pause(Duration::from_millis(80));
+    writer.kill()?;
+    let data = &cache.data;
+    if aside {
+        std::fs::write(data.join("store/db"), vec![0xA5; 300_000])?;
+    }
+    if point == "store.clean" {
+        std::fs::write(data.join("store/snap.0.generating"), b"")?;
+    }
+    if point == "journal.keep" {
+        for entry in std::fs::read_dir(data.join("journal"))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "journal") {
+                let mut bytes = b"rot".to_vec();
+                bytes.extend(std::fs::read(&path)?);
+                std::fs::write(&path, bytes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every call by its deadline, no panic, nothing moved aside.
+pub(super) fn check(outcome: &mut Outcome, suffered: &Suffered, aside: bool) {
+    outcome.figures.push(("append ms", suffered.append_ms));
+    outcome.figures.push(("read ms", suffered.read_ms));
+    outcome.figures.push(("open ms", suffered.open_ms));
+    outcome.must(suffered.append_ms <= CALL_MS, || {
+        format!(
+            "an append took {} ms: {:?}",
+            suffered.append_ms, suffered.errors
+        )
+    });
+    outcome.must(suffered.read_ms <= CALL_MS, || {
+        format!(
+            "a read took {} ms: {:?}",
+            suffered.read_ms, suffered.read_errors
+        )
+    });
+    outcome.must(suffered.panics == 0, || {
+        format!("{} tasks panicked", suffered.panics)
+    });
+    outcome.must(aside || suffered.warnings.is_empty(), || {
+        format!("{:?}", suffered.warnings)
+    });
+}
+
+pub(super) fn resumed(outcome: &mut Outcome, well: &Well) {
+    outcome
+        .figures
+        .push(("well ms", well.after_ms.unwrap_or_default()));
+    outcome.must(well.after_ms.is_some_and(|ms| ms <= WELL_MS), || {
+        format!("well after {:?} ms: {}", well.after_ms, well.last_error)
+    });
+}
+
+/// Nothing acknowledged is lost, as a fresh process sees it.
+pub(super) fn judge(
+    outcome: &mut Outcome,
+    cache: &CacheSpec,
+    ledger: &Path,
+    is_known: impl Fn(&str) -> bool,
+) -> anyhow::Result<()> {
+    let told = Told::read(ledger)?;
+    let read = read_back(cache, &told)?;
+    outcome.acked += told.count();
+    outcome.violations.extend(told.judge(&read.exported));
+    outcome.violations.extend(read.torn_contexts());
+    let said = read.violations.into_iter().chain(read.warnings);
+    outcome
+        .violations
+        .extend(said.filter(|line| !is_known(line)));
+    Ok(())
+}

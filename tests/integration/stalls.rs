@@ -1,0 +1,85 @@
+//! A store that never answers (P6, P11, P12): calls return, what is hot goes on until the backlog is full, nothing is lost.
+
+use std::time::{Duration, Instant};
+
+use harness::faulty::Stall;
+use harness::world::{World, context, fill, history, key, say, texts, until};
+use scrollback::{Author, CacheBuilder, Error, Message};
+
+fn builder(world: &World) -> CacheBuilder {
+    let builder = world.builder("a").store_deadline(DEADLINE);
+    builder.flush_every(Duration::from_millis(20))
+}
+
+/// A deadline that a test can wait for.
+const DEADLINE: Duration = Duration::from_millis(50);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hot_sessions_go_on_while_the_store_hangs_until_the_backlog_is_full_and_nothing_is_lost() {
+    let world = World::in_memory();
+    let builder = builder(&world);
+    let cache = builder
+        .backlog(64 << 20, 40, Duration::from_millis(100))
+        .build()
+        .await
+        .unwrap();
+    let hot = cache.session(key("hot"));
+    fill(&hot, 1..=2).await;
+    cache.flush().await.unwrap();
+    world.store.set_stall(Stall::Everything);
+    fill(&hot, 3..=42).await;
+    assert_eq!(context(&hot).await.last(), texts(42..=42).last());
+    let full = hot.append(say("43", "m43")).await.unwrap_err();
+    assert!(matches!(full, Error::Backpressure { .. }), "{full}");
+    world.store.set_stall(Stall::No);
+    until("a flush", async || cache.stats().waiting == 0).await;
+    fill(&hot, 43..=44).await;
+    assert_eq!(history(&hot).await, texts(1..=44));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_return_while_the_store_hangs_and_take_up_few_threads() {
+    let world = World::in_memory();
+    let builder = builder(&world);
+    let cache = builder.build().await.unwrap();
+    world.store.set_stall(Stall::Everything);
+    let began = Instant::now();
+    let looks = (0..200).map(|n| {
+        let session = cache.session(key(&format!("cold{n}")));
+        tokio::spawn(async move { session.context().await.unwrap_err() })
+    });
+    for look in looks.collect::<Vec<_>>() {
+        assert!(look.await.unwrap().is_outage());
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(world.store.hanging() <= 33, "{}", world.store.hanging());
+    assert!(cache.stats().degraded);
+    world.store.set_stall(Stall::No);
+    until("an end", async || world.store.hanging() == 0).await;
+    let session = cache.session(key("cold1"));
+    fill(&session, 1..=3).await;
+    assert_eq!(context(&session).await, texts(1..=3));
+    assert!(!cache.stats().degraded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_that_is_done_late_leaves_nothing_in_the_replica() {
+    let world = World::in_memory();
+    let builder = builder(&world);
+    let cache = builder.build().await.unwrap();
+    let session = cache.session(key("c"));
+    fill(&session, 1..=3).await;
+    cache.flush().await.unwrap();
+    world.store.set_stall(Stall::Erasures);
+    assert!(session.forget().await.unwrap_err().is_outage());
+    world.store.set_stall(Stall::No);
+    until("an end", async || world.store.hanging() == 0).await;
+    assert!(context(&session).await.is_empty());
+    let ann = Author::new("test", "ann");
+    session.append(Message::user(ann, "again")).await.unwrap();
+    assert_eq!(context(&session).await, ["again"]);
+}
