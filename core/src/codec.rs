@@ -158,7 +158,17 @@ fn decode_as<T: DeserializeOwned>(
     if session.to_be_bytes() != field(10, 18) {
         return Err(bad("it belongs to another session"));
     }
-    rmp_serde::from_slice(payload).map_err(|e| Error::decode(kind.name(), e))
+    unpack(kind.name(), payload)
+}
+
+/// Decodes what `what` names. What is wrong with it is told without any of it: serde quotes the value that it did not
+/// expect, and that may be what somebody wrote.
+pub(crate) fn unpack<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T> {
+    use rmp_serde::decode::Error as Bad;
+    rmp_serde::from_slice(bytes).map_err(|e| match e {
+        Bad::Syntax(_) | Bad::Uncategorized(_) => Error::decode(what, "it is of another type"),
+        other => Error::decode(what, other),
+    })
 }
 
 #[cfg(test)]
@@ -213,6 +223,13 @@ mod tests {
                 "length {len}"
             );
         }
+    }
+
+    #[test]
+    fn an_error_quotes_nothing_of_what_it_could_not_read() {
+        let bytes = rmp_serde::to_vec_named("a secret").unwrap();
+        let error = unpack::<Vec<u64>>("a state", &bytes).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("secret"));
     }
 
     #[test]

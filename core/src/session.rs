@@ -310,8 +310,7 @@ impl Session {
             self.version.store(0, Relaxed);
             return Ok(None);
         };
-        let value = rmp_serde::from_slice(&state.value)
-            .map_err(|e| Error::decode("a session's state", e))?;
+        let value = crate::codec::unpack("a session's state", &state.value)?;
         self.version.store(state.version, Relaxed);
         Ok(Some((state.version, value)))
     }

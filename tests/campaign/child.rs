@@ -7,6 +7,7 @@ use anyhow::bail;
 pub(crate) mod bot_reader;
 pub(crate) mod cache;
 pub(crate) mod caller;
+pub(crate) mod canary;
 pub(crate) mod changer;
 pub(crate) mod closer;
 pub(crate) mod forgetter;
@@ -28,6 +29,7 @@ pub(crate) fn run(kind: &str, spec: &str) -> anyhow::Result<()> {
         "changer" => cache::block_on(changer::run(serde_json::from_str(spec)?)),
         "forgetter" => cache::block_on(forgetter::run(serde_json::from_str(spec)?)),
         "teller" => cache::block_on(teller::run(serde_json::from_str(spec)?)),
+        "canary" => cache::block_on(canary::run(serde_json::from_str(spec)?)),
         "closer" => cache::block_on(closer::run(serde_json::from_str(spec)?)),
         "patient" => cache::block_on(patient::run(serde_json::from_str(spec)?)),
         "reader" => cache::block_on(reader::run(serde_json::from_str(spec)?)),

@@ -7,6 +7,7 @@ use crate::trial::Trial;
 mod changes;
 mod forget;
 mod full;
+mod hostile;
 mod hot_lost;
 mod ids;
 mod kill;
@@ -42,6 +43,7 @@ fn all() -> impl Iterator<Item = &'static Trial> {
         stalled::TRIALS,
         shutdown::TRIALS,
         ids::TRIALS,
+        hostile::TRIALS,
     ]
     .into_iter()
     .flatten()

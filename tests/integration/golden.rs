@@ -326,7 +326,7 @@ async fn a_store_of_a_newer_format_is_refused_and_not_touched() -> anyhow::Resul
 async fn a_journal_with_a_newer_record_is_refused_and_not_touched() -> anyhow::Result<()> {
     let dir = unpacked(FORMAT)?;
     let journal = dir.path().join("journal");
-    let record = bytes::Bytes::from_static(&[FORMAT + 1, b'E', 0, 0]);
+    let record = bytes::Bytes::from_static(&[scrollback::codec::SEALED + 1, b'E', 0, 0]);
     let address = scrollback::key::Address::from(&keys()[0]);
     let id = scrollback::message::EntryId(77);
     let frame = scrollback::testing::formats::append(&address, id, 1, &record);

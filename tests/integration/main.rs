@@ -3,6 +3,8 @@
 //! Each suite's own head says which promises it covers.
 
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod compacting;

@@ -183,8 +183,8 @@ async fn connection(stream: UnixStream, cache: &Cache, free: &Semaphore) {
         tracing::debug!(%error, "a control client went away");
     }
     // A socket that is closed with something unread in it takes the answer with it.
-    let mut rest = read.take(UNREAD);
-    let hung_up = tokio::io::copy(&mut rest, &mut tokio::io::sink());
+    let (mut rest, mut nowhere) = (read.take(UNREAD), tokio::io::sink());
+    let hung_up = tokio::io::copy(&mut rest, &mut nowhere);
     let _ = tokio::time::timeout(HANG_UP, hung_up).await;
 }
 

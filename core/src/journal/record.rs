@@ -144,7 +144,7 @@ impl Replay {
                 let Some((key, record)) = split else {
                     return Err(unknown("a sound frame of it cannot be read"));
                 };
-                if let Some(version) = record.first().filter(|v| **v > codec::VERSION) {
+                if let Some(version) = record.first().filter(|v| **v > codec::SEALED) {
                     return Err(unknown(format_args!(
                         "it holds a record of format version {version}"
                     )));

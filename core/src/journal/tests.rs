@@ -159,7 +159,7 @@ fn a_journal_of_a_newer_version_is_refused_and_not_touched() {
         &address(),
         EntryId(3),
         1,
-        &Bytes::from_static(&[crate::codec::VERSION + 1, b'E', 0]),
+        &Bytes::from_static(&[crate::codec::SEALED + 1, b'E', 0]),
     );
     let mut other_kind = sound(4);
     other_kind[12] = b'Q';
@@ -258,4 +258,19 @@ fn nothing_is_written_behind_half_a_record() {
         .unwrap();
     drop(journal);
     assert_eq!(ids(&open(dir.path()).1), [1, 3]);
+}
+
+#[test]
+fn a_small_journal_is_not_full_of_what_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        journal_bytes: 64 << 10,
+        free_floor_bytes: 0,
+    };
+    let (journal, _) = Journal::open(dir.path(), limits, Codec::plain()).unwrap();
+    let record = Bytes::from(vec![7; 1_000]);
+    for n in 1..500 {
+        journal.append(&address(), EntryId(n), 3, &record).unwrap();
+        journal.done([EntryId(n)]);
+    }
 }
