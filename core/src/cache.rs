@@ -153,8 +153,8 @@ impl Cache {
     /// It also runs by itself, looked for every hour, when the files hold much more than they must.
     ///
     /// # Errors
-    /// An outage of the store; [`Error::DiskLow`](crate::Error::DiskLow) without room for a copy of what is kept;
-    /// [`Error::Invalid`](crate::Error::Invalid) while another one runs. The store is then as it was.
+    /// [`Error::DiskLow`](crate::Error::DiskLow) without room for a copy of what is kept; an outage when the store
+    /// fails, or while another compaction runs. The store is then as it was.
     pub async fn compact(&self, progress: impl Fn(Progress) + Send + 'static) -> Result<Compacted> {
         flusher::flush(&self.engine).await?;
         self.engine.journal.retire();

@@ -270,9 +270,8 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// erased are in none of the store's files after it. The default does nothing.
     ///
     /// # Errors
-    /// [`Error::DiskLow`](crate::Error::DiskLow) without room for a copy of what is kept,
-    /// [`Error::Invalid`](crate::Error::Invalid) while another compaction runs, or as [`allot`](Self::allot); the store
-    /// is then as it was.
+    /// [`Error::DiskLow`](crate::Error::DiskLow) without room for a copy of what is kept, else as
+    /// [`allot`](Self::allot), also while another compaction runs; the store is then as it was.
     fn compact(&self, progress: &dyn Fn(Progress)) -> Result<Compacted> {
         progress(Progress::default());
         Ok(Compacted::default())

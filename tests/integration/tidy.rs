@@ -51,7 +51,9 @@ fn is_program(source: &Source) -> bool {
 
 /// The code lines before the file's own tests, without comments; none in a file of tests.
 fn code(source: &Source) -> impl Iterator<Item = &str> {
-    let tests = source.path.ends_with("/tests.rs") || source.path.ends_with("/tidy.rs");
+    let tests = source.path.ends_with("/tests.rs")
+        || source.path.contains("/src/") && source.path.contains("/tests/")
+        || source.path.ends_with("/tidy.rs");
     let text = if tests { "" } else { source.text.as_str() };
     text.lines()
         .take_while(|line| !line.starts_with("#[cfg(test)]"))

@@ -118,7 +118,7 @@ pub(super) async fn compact_if_wasteful(engine: Arc<Engine>) {
                 "the store was compacted"
             );
         }
-        Err(Error::Closed | Error::Invalid(_)) => {}
+        Err(Error::Closed) => {}
         Err(error) => {
             tracing::warn!(%error, "the store could not be compacted; will retry in an hour")
         }

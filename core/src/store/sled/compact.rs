@@ -56,7 +56,7 @@ pub(super) fn changed(txn: &Txn<'_>) -> Outcome<HashSet<u64>> {
     for (key, value) in txn.dirty() {
         let sid = match (key.first(), value) {
             (Some(&keys::META), _) => None,
-            (Some(&keys::ROW), Some(row)) => Some(Row::read(None, row)?.sid),
+            (Some(&keys::ROW), row) => row.map(|r| Row::read(None, r)).transpose()?.map(|r| r.sid),
             (Some(&keys::AUTHOR), _) => keys::number_at(key, 17),
             _ => keys::number_at(key, 1),
         };
@@ -70,8 +70,8 @@ impl SledStore {
     pub(super) fn compact_store(&self, progress: &dyn Fn(Progress)) -> Result<Compacted> {
         self.usable()?;
         let Some(_one) = self.compacting.try_lock() else {
-            let why = "a compaction is running; wait for its end";
-            return Err(Error::Invalid(why.to_owned()));
+            let what = "a compaction is running; try again when it has ended";
+            return Err(Error::away(TIER, what));
         };
         let done = catch_unwind(AssertUnwindSafe(|| self.compacted(progress)));
         *self.touched.lock() = None;

@@ -7,7 +7,9 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicU64;
 
+use super::model::same;
 use super::*;
+use crate::testing::memory_store::MemoryStore;
 
 const CHANNELS: u64 = 6;
 
@@ -127,15 +129,6 @@ fn child(what: &str, dir: &Path, log: &Path) -> Child {
         .unwrap()
 }
 
-/// A start that fails at the point, and one that does not.
-fn settled(point: &str, action: &str, dir: &Path) {
-    fail::cfg(point, action).unwrap();
-    let config = SledConfig::new(dir).wait_lock(Duration::from_secs(10));
-    assert!(SledStore::open(&config).is_err(), "{point} was not met");
-    fail::remove(point);
-    open(dir);
-}
-
 /// What the child does; nothing when this is not one.
 #[test]
 fn a_child() {
@@ -147,7 +140,7 @@ fn a_child() {
     let log = File::options().append(true).create(true).open(log).unwrap();
     let (point, action) = what.split_once(' ').unwrap();
     if point.starts_with("compact.settle") {
-        return settled(point, action, &dir);
+        return settles(point, action, &dir);
     }
     let store = open(&dir);
     let from: Vec<u64> = (0..CHANNELS)
@@ -197,6 +190,15 @@ fn a_child() {
         on(1, from[1]);
         assert!(!dir.join("store.compacting").exists());
     }
+}
+
+/// A start that fails at a point, and the one after it.
+fn settles(point: &str, action: &str, dir: &Path) {
+    fail::cfg(point, action).unwrap();
+    let config = SledConfig::new(dir).wait_lock(Duration::from_secs(10));
+    assert!(SledStore::open(&config).is_err(), "{point} was not met");
+    fail::remove(point);
+    open(dir);
 }
 
 /// One case in a child, then a look at what it left.
