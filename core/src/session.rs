@@ -220,8 +220,7 @@ impl Session {
     /// # Errors
     /// As [`append`](Self::append).
     pub async fn edit(&self, platform_id: impl ToString, text: impl Into<String>) -> Result<Turn> {
-        self.edit_at(platform_id, text, self.engine.clock.wall_ms())
-            .await
+        self.edit_at(platform_id, text, self.engine.now_ms()).await
     }
 
     /// Replaces a message's text, edited at a time the platform told (milliseconds since the Unix epoch).

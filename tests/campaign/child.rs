@@ -15,6 +15,7 @@ pub(crate) mod pair;
 pub(crate) mod patient;
 pub(crate) mod reader;
 pub(crate) mod teller;
+pub(crate) mod timed;
 pub(crate) mod writer;
 
 /// Runs a role to its end.
@@ -32,6 +33,7 @@ pub(crate) fn run(kind: &str, spec: &str) -> anyhow::Result<()> {
         "canary" => cache::block_on(canary::run(serde_json::from_str(spec)?)),
         "closer" => cache::block_on(closer::run(serde_json::from_str(spec)?)),
         "patient" => cache::block_on(patient::run(serde_json::from_str(spec)?)),
+        "timed" => cache::block_on(timed::run(serde_json::from_str(spec)?)),
         "reader" => cache::block_on(reader::run(serde_json::from_str(spec)?)),
         "caller" => caller::run(serde_json::from_str(spec)?),
         "pair" => cache::block_on(pair::run(serde_json::from_str(spec)?)),

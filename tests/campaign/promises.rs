@@ -5,6 +5,7 @@ use anyhow::ensure;
 use crate::trial::Trial;
 
 mod changes;
+mod clock;
 mod forget;
 mod full;
 mod hostile;
@@ -31,6 +32,7 @@ fn all() -> impl Iterator<Item = &'static Trial> {
         full::TRIALS,
         points::TRIALS,
         rot::TRIALS,
+        clock::TRIALS,
         hot_lost::TRIALS,
         network::TRIALS,
         platforms::TRIALS,

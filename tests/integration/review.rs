@@ -208,3 +208,30 @@ async fn a_verification_is_not_alarmed_by_what_another_process_has_in_flight() {
     let found = a.verify().await.unwrap().violations;
     assert_eq!(found, Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn what_is_said_while_the_clock_is_set_back_is_not_past_retention_when_it_is_right_again() {
+    let world = World::in_memory();
+    let month = Duration::from_secs(30 * 86_400);
+    let cache = world.cache("a").await;
+    let s = cache.session(key("c"));
+    fill(&s, 1..=3).await;
+    let right = scrollback::clock::Clock::wall_ms(&*world.clock);
+    world.clock.set_wall_ms(right - 12 * 30 * 86_400_000);
+    fill(&s, 4..=6).await;
+    cache.flush().await.unwrap();
+    world.clock.set_wall_ms(right);
+    crash(cache).await;
+    let builder = world.builder("a").retention(month);
+    let cache = builder
+        .flush_every(Duration::from_millis(5))
+        .build()
+        .await
+        .unwrap();
+    // The first round looks for what is past retention; a second one shows that it was over.
+    for n in 7..=8 {
+        fill(&cache.session(key("d")), n..=n).await;
+        cache.flush().await.unwrap();
+    }
+    assert_eq!(history(&cache.session(key("c"))).await, texts(1..=6));
+}

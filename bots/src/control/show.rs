@@ -136,7 +136,8 @@ impl Rows for Sink {
         if matches!(self.show, Show::Compacted | Show::Json) {
             // Whoever asks for one final value has only progress to be told before it.
             let row: Value = serde_json::from_slice(line)?;
-            if let (Some(copied), Some(of)) = (row["copied"].as_u64(), row["of"].as_u64()) {
+            let count = |name| row.get(name).and_then(Value::as_u64);
+            if let (Some(copied), Some(of)) = (count("copied"), count("of")) {
                 let bar = self.bar.get_or_insert_with(bar);
                 bar.set_length(of);
                 bar.set_position(copied);

@@ -173,7 +173,7 @@ impl Cell {
     fn enqueue(self: &Arc<Self>, engine: &Engine, body: Body) -> Result<((EntryId, u64), u64)> {
         let entry = Entry {
             id: engine.ids.next(),
-            at_ms: engine.clock.wall_ms(),
+            at_ms: engine.now_ms(),
             body,
         };
         let conditional = matches!(entry.body, Body::State(_));

@@ -70,7 +70,7 @@ pub(crate) fn prepare(
             check_size(engine, "an id or name of a message", name.len())?;
         }
         if m.at_ms == 0 {
-            m.at_ms = engine.clock.wall_ms();
+            m.at_ms = engine.now_ms();
         }
         m.tokens = engine.window.count(&m.text);
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::hot::{HotTier, WriterId};
@@ -157,6 +157,8 @@ pub(crate) struct Engine {
     replica_growth: AtomicUsize,
     hot_away: AtomicBool,
     pub(super) calls: Calls,
+    /// The wall clock and the monotonic one at the start.
+    began: (u64, Duration),
     store_away: AtomicBool,
     cells: [RwLock<HashMap<Address, Arc<Cell>>>; SHARDS],
 }
@@ -179,6 +181,7 @@ impl Engine {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
             ids: EntryIds::new(parts.clock.wall_ms()),
+            began: (parts.clock.wall_ms(), parts.clock.monotonic()),
             hot: parts.hot,
             codec: parts.store.codec(),
             deadline: parts.deadline,
@@ -257,6 +260,15 @@ impl Engine {
                 .write()
                 .retain(|_, cell| Arc::strong_count(cell) > 1 || !unused(cell));
         }
+    }
+
+    /// The time to write down, in milliseconds since the Unix epoch. A wall clock that went back is not believed: what is
+    /// said now would be past retention, and older than what was said before it.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let (wall_ms, monotonic) = self.began;
+        let lived = self.clock.monotonic().saturating_sub(monotonic);
+        let least = wall_ms.saturating_add(millis(lived));
+        self.clock.wall_ms().max(least)
     }
 
     /// Waits until there is room for one more append of `bytes`, and holds it.

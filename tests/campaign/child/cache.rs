@@ -76,8 +76,8 @@ impl CacheSpec {
     /// # Errors
     /// It cannot be opened.
     pub(crate) async fn open(&self) -> anyhow::Result<Cache> {
-        let builder = self.builder().store(self.sled()?);
-        builder.build().await.context("cannot open the cache")
+        let built = self.with_store()?.build().await;
+        built.context("cannot open the cache")
     }
 
     /// Opens two caches over one store, as two processes over a shared one; each has a journal of its own.
@@ -94,6 +94,14 @@ impl CacheSpec {
             self.builder().shared_store(store).journal(journal).build()
         };
         Ok([over("a").await?, over("b").await?])
+    }
+
+    /// The configuration with the store.
+    ///
+    /// # Errors
+    /// The campaign's master key is none.
+    pub(crate) fn with_store(&self) -> anyhow::Result<CacheBuilder> {
+        Ok(self.builder().store(self.sled()?))
     }
 
     fn sled(&self) -> anyhow::Result<SledConfig> {

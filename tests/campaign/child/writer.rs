@@ -61,12 +61,20 @@ impl WriterSpec {
 /// The cache cannot be opened, or the ledger not written.
 pub(crate) async fn run(spec: WriterSpec) -> anyhow::Result<()> {
     let cache = spec.cache.open().await?;
+    // Before it says so: reading a long ledger takes longer than some lives.
+    let before = Arc::new(Told::read(&spec.ledger)?);
     say(&"open")?;
     let stop = Arc::new(AtomicBool::new(false));
     let mut tasks = Vec::new();
     for task in 0..spec.tasks {
         let (cache, spec, stop) = (cache.clone(), spec.clone(), Arc::clone(&stop));
-        tasks.push(tokio::spawn(write(cache, spec, task, stop)));
+        tasks.push(tokio::spawn(write(
+            cache,
+            spec,
+            task,
+            Arc::clone(&before),
+            stop,
+        )));
     }
     let mut told = [0];
     // Told, or nobody is there any more to tell.
@@ -83,10 +91,10 @@ async fn write(
     cache: Cache,
     spec: WriterSpec,
     task: u64,
+    before: Arc<Told>,
     stop: Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
     let ledger = Ledger::open(&spec.ledger)?;
-    let before = Told::read(&spec.ledger)?;
     let mine: Vec<_> = (0..spec.sessions)
         .filter(|s| s % spec.tasks == task)
         .map(|s| format!("s{s}"))

@@ -164,7 +164,9 @@ fn flip(file: &mut File, at: u64, bit: u8) -> anyhow::Result<()> {
 fn judge(cache: &CacheSpec, ledger: &Path, early: &Told, place: Where) -> anyhow::Result<Outcome> {
     let told = Told::read(ledger)?;
     // Damage that is found while it runs is moved aside by the next start: no start but the first may fail.
-    let read = read_back(cache, &told).or_else(|_| read_back(cache, &told))?;
+    let first = read_back(cache, &told);
+    let at_start = first.is_ok();
+    let read = first.or_else(|_| read_back(cache, &told))?;
     let mut outcome = Outcome {
         acked: told.count(),
         figures: vec![("open ms", read.open_ms)],
@@ -189,8 +191,8 @@ fn judge(cache: &CacheSpec, ledger: &Path, early: &Told, place: Where) -> anyhow
     outcome.must(lost.is_empty() || aside || place != Where::Store, || {
         format!("lost and not told: {lost:?}")
     });
-    // Without the store, what the journal holds is there.
-    if place == Where::Store {
+    // Without the store, what the journal held at the start is there.
+    if place == Where::Store && at_start {
         let lost = told.since(early).lost(&read.exported);
         outcome.must(lost.is_empty(), || {
             format!("lost from the journal: {lost:?}")
