@@ -281,11 +281,8 @@ impl CacheBuilder {
         }
         let mut warnings = Vec::new();
         let limits = self.journal_limits;
-        let durable = match self.store {
-            Durable::Sled(config) => Durable::Sled(config.floor_bytes(limits.free_floor_bytes)),
-            other => other,
-        };
-        let (store, journal_dir) = open_store(durable, self.journal, &mut warnings).await?;
+        let (store, journal_dir) =
+            open_store(self.store, self.journal, limits, &mut warnings).await?;
         let codec = store.codec();
         let opened = run_blocking(move || {
             let (journal, replayed) = Journal::open(&journal_dir, limits, codec)?;
@@ -349,12 +346,14 @@ async fn check_hot(hot: &dyn HotTier, warnings: &mut Vec<String>) -> Result<Opti
 async fn open_store(
     store: Durable,
     journal: Option<PathBuf>,
+    limits: journal::Limits,
     warnings: &mut Vec<String>,
 ) -> Result<(Arc<dyn Store>, PathBuf)> {
     match store {
         Durable::Unset => Err(Error::Config(vec!["no store".into()])),
         Durable::Given(store) => Ok((store, journal.unwrap_or_default())),
         Durable::Sled(config) => {
+            let config = config.floor_bytes(limits.free_floor_bytes);
             let dir = journal.unwrap_or_else(|| config.data_dir().join("journal"));
             let (store, quarantined) = run_blocking(move || SledStore::open(&config)).await?;
             if let Some(q) = quarantined {

@@ -67,7 +67,7 @@ fn rot(round: &Round) -> anyhow::Result<Outcome> {
 
 fn write(cache: &CacheSpec, ledger: &Path, time: Duration, close: bool) -> anyhow::Result<()> {
     let mut spec = WriterSpec::new(cache.clone(), ledger);
-    spec.again_every = 0;
+    (spec.again_every, spec.pause_ms) = (0, 1);
     let mut writer = Process::start("writer", &spec)?;
     writer.line::<String>()?;
     pause(time);
