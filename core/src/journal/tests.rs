@@ -274,3 +274,21 @@ fn a_small_journal_is_not_full_of_what_is_done() {
         journal.done([EntryId(n)]);
     }
 }
+
+#[test]
+fn a_file_that_a_failed_attempt_left_does_not_keep_a_new_segment_from_being_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    journal
+        .append(&address(), EntryId(1), 3, &record(1))
+        .unwrap();
+    std::fs::write(dir.path().join("000000000002.journal"), b"").unwrap();
+    journal.retire();
+    journal
+        .append(&address(), EntryId(2), 3, &record(2))
+        .unwrap();
+    assert!(dir.path().join("000000000003.journal").exists());
+    drop(journal);
+    let (_, replayed) = open(dir.path());
+    assert_eq!(ids(&replayed), [1, 2]);
+}
