@@ -23,7 +23,8 @@ pub fn ask_control(data: &Path, request: &[u8]) -> anyhow::Result<Vec<Value>> {
         .collect()
 }
 
-/// A running bot's counter or gauge, by its name in `stats`; `None` while nobody serves the socket.
+/// A running bot's counter or gauge, by its name in `stats`; `None` while nobody serves the socket, or
+/// others keep it busy.
 ///
 /// # Errors
 /// The bot answers something else.
@@ -32,6 +33,9 @@ pub fn counter(data: &Path, name: &str) -> anyhow::Result<Option<u64>> {
         return Ok(None);
     };
     let last = answer.last().context("an empty answer")?;
+    if last.to_string().contains("too many commands at a time") {
+        return Ok(None);
+    }
     let value = last.get("done").and_then(|done| done.get(name));
     value
         .and_then(Value::as_u64)
