@@ -285,6 +285,11 @@ impl Fold {
         out
     }
 
+    /// The window's messages with their places.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (Seq, &Arc<Message>)> {
+        self.messages.iter().map(|(seq, m)| (*seq, m))
+    }
+
     /// True when the context shows a message of entry `number`.
     pub(crate) fn shows(&self, number: u64) -> bool {
         self.messages.iter().any(|(seq, _)| seq.number() == number)

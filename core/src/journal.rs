@@ -1,7 +1,7 @@
 //! The journal: a local, append-only, checksummed file of what was accepted and is not durable yet.
 //!
 //! Invariants: an entry is written here before it is acknowledged; a segment is deleted only when
-//! everything in it is durable in the store (or was withdrawn); after a failed fsync that file is
+//! everything in it is durable in the store (or was withdrawn), or fsynced in a later one; after a failed fsync that file is
 //! never fsynced again, and what is pending is written to a new one; a journal of a newer version is refused
 //! and not touched. Knows sessions by address and entries as bytes; knows no tier.
 
@@ -110,6 +110,8 @@ struct Writer {
     unsafe_in: BTreeSet<u64>,
     /// How many fsyncs have failed: an error is told once, so one that said yes meanwhile proves nothing.
     failed_syncs: u64,
+    /// Up to where everything is fsynced.
+    synced: u64,
 }
 
 #[derive(Debug)]
@@ -117,6 +119,8 @@ struct Old {
     path: PathBuf,
     bytes: u64,
     open: usize,
+    /// Up to where the journal must be fsynced before this goes: what was in it was written again.
+    until: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -162,6 +166,7 @@ impl Journal {
             disk_low: None,
             unsafe_in: BTreeSet::new(),
             failed_syncs: 0,
+            synced: 0,
         };
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
@@ -403,6 +408,7 @@ impl Writer {
                 path: last.path,
                 bytes: last.bytes,
                 open,
+                until: 0,
             },
         );
     }
@@ -411,7 +417,7 @@ impl Writer {
     /// forgotten together with everything older.
     fn remove_finished(&mut self) {
         while let Some(first) = self.old.first_entry() {
-            if first.get().open > 0 {
+            if first.get().open > 0 || first.get().until > self.synced {
                 return;
             }
             if let Err(e) = segment::remove(&first.get().path) {
@@ -446,6 +452,7 @@ fn read_old(dir: &Path) -> Result<(BTreeMap<u64, Old>, Vec<Replayed>)> {
                 path,
                 bytes: bytes.len() as u64,
                 open: 0,
+                until: 0,
             },
         );
     }

@@ -1,17 +1,22 @@
 //! Random sequences of operations and faults against a model of plain maps (P1, P2, P4, P9, P10, P13, P14): two
 //! caches, three sessions, one hot tier that is lost, put back, cut off and loses replies.
 //!
-//! `SCROLLBACK_MODEL_ROUNDS` sets how many sequences are tried, `SCROLLBACK_MODEL_SEED` from which seed on. A
-//! failure prints its seed and the shortest sequence found that still fails.
+//! `SCROLLBACK_MODEL_ROUNDS` sets how many sequences of 50 are tried (100 by default, 10,000 in a full run),
+//! `SCROLLBACK_MODEL_SEED` from which seed on. A failure prints its seed and the shortest sequence found that still
+//! fails.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use harness::faulty::{Fault, FaultyStore, FaultyTier};
+use harness::random::Random;
 use harness::world::{TTL, World, key, say};
 use scrollback::hot::memory::{MemorySnapshot, MemoryTier};
 use scrollback::key::Address;
 use scrollback::testing::{ManualClock, MemoryStore};
-use scrollback::{Cache, Error, Message, Session, Window};
+use scrollback::{Cache, Error, Message, Session, Turn, Window};
 
 use self::expected::Expected;
 
@@ -32,6 +37,9 @@ enum Op {
     Reset(usize, usize),
     State(usize, usize, u64, bool),
     Forget(usize, usize),
+    End(usize, usize),
+    /// An append whose caller goes away after so many steps.
+    Cancel(usize, usize, u64, u64),
     Read(usize, usize),
     Flush(usize),
     Crash(usize),
@@ -45,24 +53,8 @@ enum Op {
     Expire,
 }
 
-/// A xorshift generator: the same sequence for the same seed everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % n
-    }
-
-    fn index(&mut self, n: usize) -> usize {
-        usize::try_from(self.below(n as u64)).unwrap()
-    }
-}
-
 fn sequence(seed: u64) -> Vec<Op> {
-    let mut r = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut r = Random::new(seed);
     let mut fresh = [1; SESSIONS];
     let mut unique = 1000;
     let mut ops = Vec::with_capacity(LENGTH);
@@ -75,7 +67,7 @@ fn sequence(seed: u64) -> Vec<Op> {
             fresh[s] += 1;
             fresh[s]
         };
-        ops.push(match r.below(100) {
+        ops.push(match r.below(106) {
             0..26 => Op::Append(c, s, next()),
             26..34 => Op::Append(c, s, older),
             34..38 => Op::AppendAll(c, s, next()),
@@ -97,7 +89,9 @@ fn sequence(seed: u64) -> Vec<Op> {
             93..95 => Op::Evict(s),
             95..97 => Op::Snapshot,
             97..99 => Op::Restore,
-            _ => Op::Expire,
+            99..100 => Op::Expire,
+            100..103 => Op::End(c, s),
+            _ => Op::Cancel(c, s, next(), r.below(40)),
         });
     }
     ops
@@ -115,6 +109,7 @@ struct Run {
     /// Caches that have not flushed since the hot tier was last disturbed.
     disturbed: [bool; 2],
     away: bool,
+    no_flush: bool,
     edits: u64,
 }
 
@@ -149,6 +144,7 @@ impl Run {
             prefix: if seed.is_multiple_of(3) { "id-" } else { "" },
             disturbed: [false; 2],
             away: false,
+            no_flush: false,
             edits: 0,
         };
         for c in 0..2 {
@@ -182,17 +178,34 @@ impl Run {
         format!("{}{n}", self.prefix)
     }
 
+    fn said(&self, n: u64) -> Message {
+        say(&self.id(n), &format!("m{n}"))
+    }
+
     async fn append(&mut self, c: usize, s: usize, n: u64) -> Outcome {
+        let turn = self.session(c, s).append(self.said(n)).await;
+        self.appended(c, s, n, turn).await
+    }
+
+    async fn appended(
+        &mut self,
+        c: usize,
+        s: usize,
+        n: u64,
+        turn: scrollback::Result<Turn>,
+    ) -> Outcome {
         let (id, text) = (self.id(n), format!("m{n}"));
-        let turn = self.session(c, s).append(say(&id, &text)).await;
         let turn = turn.map_err(|e| failed(&e))?;
         let duplicate = turn.receipt().duplicate;
+        let is_it = |m: &Message| m.id.as_ref() == Some(&id);
         let shown = &turn.context().messages;
-        // Between two epochs others' messages may have to be placed again behind it.
-        let last = shown.last().is_some_and(|m| m.id.as_ref() == Some(&id));
-        let there = !self.calm() && shown.iter().any(|m| m.id.as_ref() == Some(&id));
-        if !duplicate && !last && !there {
-            return Err(format!("the context after {id} does not end with it"));
+        let last = shown.last().is_some_and(|m| is_it(m));
+        if !duplicate && !last {
+            // Between two epochs others' messages may have to be placed again behind it, also more than a window.
+            let history = self.session(c, s).export().await.map_err(|e| failed(&e))?;
+            if self.calm() || !history.iter().any(|(_, m)| is_it(m)) {
+                return Err(format!("the context after {id} does not end with it"));
+            }
         }
         self.expected[s].appended(c, &id, &text, Some(duplicate))
     }
@@ -227,6 +240,27 @@ impl Run {
         Ok(())
     }
 
+    async fn edit(&mut self, c: usize, s: usize, n: u64, at: u64) -> Outcome {
+        self.edits += 1;
+        // No two edits at the same time, or which is newer is anybody's guess.
+        let (id, at_ms) = (self.id(n), at * 1000 + self.edits);
+        let text = format!("e{at_ms}");
+        let turn = self.session(c, s).edit_at(&id, &text, at_ms).await;
+        turn.map_err(|e| failed(&e))?;
+        self.expected[s].edited(c, &id, &text, at_ms);
+        Ok(())
+    }
+
+    async fn end_session(&self, c: usize, s: usize) -> Outcome {
+        let session = self.session(c, s);
+        if self.no_flush {
+            // Nothing becomes durable now, and the caller does not wait for it.
+            abandoned(session.end(), 50).await;
+            return Ok(());
+        }
+        session.end().await.map_err(|e| failed(&e))
+    }
+
     async fn crash(&mut self, c: usize) {
         self.caches[c] = None;
         let metrics = tokio::runtime::Handle::current().metrics();
@@ -239,7 +273,7 @@ impl Run {
     async fn flush(&mut self, c: usize) {
         if self.cache(c).flush().await.is_ok() {
             self.expected.iter_mut().for_each(|e| e.flushed(c));
-            self.disturbed[c] &= self.away;
+            self.disturbed[c] &= self.away || self.world.hot.will_fail();
             if self.calm() {
                 self.expected.iter_mut().for_each(Expected::calmed);
             }
@@ -265,15 +299,7 @@ impl Run {
                     self.append_all(c, s, vec![reply]).await?;
                 }
             }
-            Op::Edit(c, s, n, at) => {
-                self.edits += 1;
-                // No two edits at the same time, or which is newer is anybody's guess.
-                let (id, at_ms) = (self.id(n), at * 1000 + self.edits);
-                let text = format!("e{at_ms}");
-                let turn = self.session(c, s).edit_at(&id, &text, at_ms).await;
-                turn.map_err(|e| failed(&e))?;
-                self.expected[s].edited(c, &id, &text, at_ms);
-            }
+            Op::Edit(c, s, n, at) => self.edit(c, s, n, at).await?,
             Op::Delete(c, s, n) => {
                 let id = self.id(n);
                 let turn = self.session(c, s).delete(&id).await;
@@ -292,9 +318,19 @@ impl Run {
                     self.expected[s].forgotten(c, calm);
                 }
             }
+            Op::End(c, s) => self.end_session(c, s).await?,
+            Op::Cancel(c, s, n, polls) => {
+                let session = self.session(c, s);
+                match abandoned(session.append(self.said(n)), polls).await {
+                    Some(turn) => self.appended(c, s, n, turn).await?,
+                    None => self.expected[s].attempted(c, &self.id(n), &format!("m{n}")),
+                }
+            }
             Op::Read(c, s) => {
+                // A fault may wait for this very read.
+                let calm = self.calm();
                 let history = self.session(c, s).export().await.map_err(|e| failed(&e))?;
-                self.expected[s].check(&history, Some(c), self.calm())?;
+                self.expected[s].check(&history, Some(c), calm && self.calm())?;
             }
             Op::Flush(c) => self.flush(c).await,
             ref fault => self.fault(fault).await,
@@ -315,7 +351,10 @@ impl Run {
                 self.away = away;
                 self.world.hot.set_away(away);
             }
-            Op::NoFlush(no_flush) => self.world.store.set_no_flush(no_flush),
+            Op::NoFlush(no_flush) => {
+                self.no_flush = no_flush;
+                self.world.store.set_no_flush(no_flush);
+            }
             Op::Fail(fault) => {
                 self.disturb();
                 self.world.hot.fail_next(fault);
@@ -389,6 +428,18 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// What a call that is dropped after so many polls has said by then.
+async fn abandoned<T>(call: impl Future<Output = T>, polls: u64) -> Option<T> {
+    let mut call = pin!(call);
+    for _ in 0..polls {
+        if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+            return Some(done);
+        }
+        tokio::task::yield_now().await;
+    }
+    None
 }
 
 /// What tells messages apart. The text of one whose edit came first and has left the window is right in a

@@ -235,3 +235,36 @@ async fn what_is_said_while_the_clock_is_set_back_is_not_past_retention_when_it_
     }
     assert_eq!(history(&cache.session(key("c"))).await, texts(1..=6));
 }
+
+#[tokio::test]
+async fn who_waits_for_durability_has_it_though_the_place_was_refused_and_rounds_are_rare() {
+    let world = World::in_memory();
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    let turn = a.session(key("c")).append(say("1", "m1")).await.unwrap();
+    world.memory.as_ref().unwrap().lose_everything();
+    // A new epoch: what the first one wrote is refused once, and has to be placed again.
+    fill(&b.session(key("c")), 2..=2).await;
+    let durable = tokio::time::timeout(Duration::from_secs(10), turn.durable()).await;
+    durable.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_two_processes_said_is_read_by_both_while_the_tier_is_away() {
+    let world = World::in_memory();
+    let memory = world.memory.clone().unwrap();
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    let (sa, sb) = (a.session(key("c")), b.session(key("c")));
+    fill(&sb, 1..=1).await;
+    memory.evict(&Address::from(&key("c")));
+    // Not durable and not hot, it is new to the other: of the two entries one is kept.
+    fill(&sa, 1..=1).await;
+    fill(&sb, 2..=2).await;
+    world.hot.set_away(true);
+    assert_eq!(history(&sb).await, texts(1..=2));
+    world.hot.set_away(false);
+    b.flush().await.unwrap();
+    a.flush().await.unwrap();
+    for s in [&sa, &sb] {
+        assert_eq!(history(s).await, texts(1..=2));
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use parking_lot::MutexGuard;
+
 use super::record::{Frame, frame};
 use super::segment::{self, Segment};
 use super::{Pending, SYNC_EVERY, Shared, Writer};
@@ -29,7 +31,8 @@ impl Shared {
         writer.leave(next);
     }
 
-    pub(super) fn advance(&self, to: u64) {
+    fn advance(&self, writer: &mut Writer, to: u64) {
+        writer.synced = writer.synced.max(to);
         self.synced
             .send_if_modified(|at| std::mem::replace(at, to.max(*at)) < to);
     }
@@ -62,10 +65,12 @@ impl Shared {
                 p.segment = segment;
             }
             writer.open_in_current += 1;
-            writer
-                .old
-                .entry(p.segment)
-                .and_modify(|o| o.open = o.open.saturating_sub(1));
+            // What an earlier fsync of the bad one had kept is safe in it alone until this one is fsynced.
+            let until = writer.written;
+            writer.old.entry(p.segment).and_modify(|o| {
+                o.open = o.open.saturating_sub(1);
+                o.until = until;
+            });
         }
         let current = writer.current.number;
         writer.unsafe_in.retain(|number| *number == current);
@@ -76,7 +81,6 @@ impl Shared {
     /// written during a slow fsync has waited long when it ends.
     pub(super) fn run(&self) {
         let mut writer = self.writer.lock();
-        let mut synced = 0;
         let mut next = Instant::now();
         loop {
             if !writer.urgent && !writer.closing {
@@ -85,26 +89,9 @@ impl Shared {
             next = Instant::now() + SYNC_EVERY;
             writer.urgent = false;
             let closing = writer.closing;
-            if self.is_mended(&mut writer) && writer.written > synced {
-                let upto = writer.written;
-                match writer.current.handle() {
-                    Ok(file) => {
-                        let (number, before) = (writer.current.number, writer.failed_syncs);
-                        let result = parking_lot::MutexGuard::unlocked(&mut writer, || {
-                            self.codec.sync()?;
-                            segment::sync(&file)
-                        });
-                        match result {
-                            Ok(()) if writer.failed_syncs > before => {}
-                            Ok(()) => {
-                                synced = upto;
-                                self.advance(upto);
-                            }
-                            Err(e) => self.sync_failed(&mut writer, number, &e),
-                        }
-                    }
-                    Err(e) => tracing::warn!(error = %e, "journal: cannot sync"),
-                }
+            if !self.sync(&mut writer) && closing {
+                // What was written again is not fsynced yet; more than once is not tried.
+                self.sync(&mut writer);
             }
             self.watch_disk(&mut writer);
             if closing {
@@ -117,7 +104,43 @@ impl Shared {
         }
     }
 
-    fn sync_failed(&self, writer: &mut Writer, number: u64, error: &std::io::Error) {
+    /// Fsyncs what is not yet, without holding the writer; false when that failed.
+    fn sync(&self, writer: &mut MutexGuard<'_, Writer>) -> bool {
+        if !self.is_mended(writer) {
+            return false;
+        }
+        if writer.written <= writer.synced {
+            return true;
+        }
+        let file = match writer.current.handle() {
+            Ok(file) => file,
+            Err(e) => {
+                tracing::warn!(error = %e, "journal: cannot sync");
+                return false;
+            }
+        };
+        let (upto, number) = (writer.written, writer.current.number);
+        let before = writer.failed_syncs;
+        let result = MutexGuard::unlocked(writer, || {
+            self.codec.sync()?;
+            segment::sync(&file)
+        });
+        match result {
+            // Of two fsyncs of one file only one is told that it failed.
+            Ok(()) if writer.failed_syncs > before => false,
+            Ok(()) => {
+                self.advance(writer, upto);
+                writer.remove_finished();
+                true
+            }
+            Err(e) => {
+                self.sync_failed(writer, number, &e);
+                false
+            }
+        }
+    }
+
+    pub(super) fn sync_failed(&self, writer: &mut Writer, number: u64, error: &std::io::Error) {
         tracing::warn!(%error, "journal: fsync failed; writing what is pending to a new file");
         writer.note_unsafe(number);
         self.is_mended(writer);

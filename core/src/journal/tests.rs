@@ -292,3 +292,27 @@ fn a_file_that_a_failed_attempt_left_does_not_keep_a_new_segment_from_being_begu
     let (_, replayed) = open(dir.path());
     assert_eq!(ids(&replayed), [1, 2]);
 }
+
+#[tokio::test]
+async fn what_an_fsync_kept_stays_until_it_is_fsynced_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let position = journal
+        .append(&address(), EntryId(1), 1, &record(1))
+        .unwrap();
+    journal.synced(position).await.unwrap();
+    let (path, again) = {
+        let mut writer = journal.shared.writer.lock();
+        let (path, number) = (writer.current.path.clone(), writer.current.number);
+        let failed = std::io::Error::other("EIO");
+        journal.shared.sync_failed(&mut writer, number, &failed);
+        assert_ne!(writer.current.number, number);
+        // A power cut now would leave this alone.
+        assert!(path.exists());
+        (path, writer.written)
+    };
+    journal.synced(again).await.unwrap();
+    drop(journal);
+    assert!(!path.exists());
+    assert_eq!(ids(&open(dir.path()).1), [1]);
+}

@@ -21,6 +21,10 @@ use crate::session::engine::Engine;
 use crate::session::extent::Extent;
 use crate::ttl::{Estimate, Touch, Ttl};
 
+/// How soon, and at last how often, who waits for durability asks for another round of the flusher.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
+
 /// A process's local copy of a session's window.
 #[derive(Debug)]
 pub(crate) struct Replica {
@@ -204,8 +208,9 @@ impl Cell {
         };
         engine.backlog.appends.fetch_sub(ids.len() as u64, Relaxed);
         engine.backlog.bytes.fetch_sub(bytes, Relaxed);
+        // Never back: who computed it earlier may tell it later.
         self.durable
-            .send_if_modified(|at| std::mem::replace(at, next) != next);
+            .send_if_modified(|at| std::mem::replace(at, next.max(*at)) < next);
         ids
     }
 
@@ -236,16 +241,24 @@ impl Cell {
         if *durable.borrow() > lsn {
             return Ok(());
         }
-        engine.wake.notify_one();
-        let done = tokio::time::timeout(wait, durable.wait_for(|next| *next > lsn)).await;
-        match done {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(Error::Closed),
-            Err(_) => Err(Error::Timeout {
-                what: "making an entry durable",
-                after: wait,
-            }),
-        }
+        let flushed = async {
+            let mut pause = ASK_AGAIN;
+            loop {
+                // One round may not do: the store can refuse an entry's place, and the next round gives it another.
+                engine.wake.notify_one();
+                let done = durable.wait_for(|next| *next > lsn);
+                match tokio::time::timeout(pause, done).await {
+                    Ok(Ok(_)) => return Ok(()),
+                    Ok(Err(_)) => return Err(Error::Closed),
+                    Err(_) => pause = (pause * 2).min(ASK_AGAIN_MAX),
+                }
+            }
+        };
+        let late = |_| Error::Timeout {
+            what: "making an entry durable",
+            after: wait,
+        };
+        tokio::time::timeout(wait, flushed).await.map_err(late)?
     }
 
     /// A touch: asks the policy for the time to live.

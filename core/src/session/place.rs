@@ -213,7 +213,7 @@ impl Cell {
             entry: p.record.clone(),
             carry: if trims && !away { Some(carry()?) } else { None },
             trim_below: trims.then_some(below),
-            mark: (!inner.marked).then(|| engine.writer.clone()),
+            mark: (!away && !inner.marked).then(|| engine.writer.clone()),
             generation: r.generation,
         };
         Ok(Some((append, entry)))

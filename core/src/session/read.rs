@@ -1,8 +1,8 @@
 //! Reading: context, state and history, from the replica where it is current, with what is not durable
 //! yet laid over what the store holds.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,6 +21,9 @@ const PAGE_LIMIT: usize = 10_000;
 
 /// How often a page is put together when entries become durable meanwhile.
 const OVERLAYS: usize = 16;
+
+/// Up to here an entry's id is a place that a replica remembers; ids of entries are far above.
+const REMEMBERED: EntryId = EntryId(u64::MAX as u128);
 
 /// What the hot tier or this process holds and the store may not yet.
 type Overlay = Vec<(u64, Entry)>;
@@ -221,6 +224,11 @@ impl Cell {
         let known = engine.known(&self.address, ids).await?;
         let mut numbers = known.numbers.into_iter();
         entries.retain(|_| numbers.next().flatten().is_none());
+        // In a later epoch it may stand elsewhere: only an id tells it again then.
+        entries.retain(|(place, _, e)| {
+            let told = || e.platform_ids().next().is_some();
+            e.id > REMEMBERED || place.epoch == known.epoch || told()
+        });
         for (_, born, entry) in entries.iter_mut().filter(|(_, born, _)| *born > 0) {
             known.erased.apply(*born, entry);
         }
@@ -257,11 +265,38 @@ impl Cell {
             Ok(Read::Missing | Read::Suspect) => Vec::new(),
             Err(e) if e.is_outage() => {
                 engine.hot_failed(Some(&e));
-                Vec::new()
+                self.remembered(engine)?
             }
             Err(e) => return Err(e),
         };
         Ok((raw, pending))
+    }
+
+    /// What the replica shows beside what is pending here, for when the tier cannot be asked: what another
+    /// process has not flushed, also what both said and only its entry was kept of, is nowhere else in reach.
+    fn remembered(&self, engine: &Engine) -> Result<Vec<Raw>> {
+        let inner = self.inner.lock();
+        let Some(r) = &inner.replica else {
+            return Ok(Vec::new());
+        };
+        let own: HashSet<Place> = inner.pending.iter().map(|p| p.place).collect();
+        let mut raw = Vec::new();
+        for (seq, m) in r.fold.placed() {
+            let place = Place::new(r.epoch, seq.number());
+            if own.contains(&place) {
+                continue;
+            }
+            let mut messages = vec![None; usize::try_from(seq.field()).unwrap_or_default()];
+            messages.push(Some(Message::clone(m)));
+            let entry = Entry {
+                id: EntryId(seq.0.into()),
+                at_ms: m.at_ms,
+                body: Body::Messages(messages),
+            };
+            let record = engine.codec.entry(&self.address, &entry)?;
+            raw.push((place, r.epoch, record));
+        }
+        Ok(raw)
     }
 
     /// A log's entries, also those that its snapshot holds, whose writers may not have flushed them yet.

@@ -14,6 +14,10 @@ struct Track {
     gone: bool,
     /// Forgotten while nobody could know of it: if it comes again, it may be taken for new.
     doubtful: bool,
+    /// Said by a caller that did not wait for the answer, and not acknowledged since.
+    unanswered: bool,
+    /// Said so by any cache: it may stand anywhere from then on.
+    attempted: bool,
     /// When it was accepted as new, and by which cache.
     accepted: Vec<(usize, usize)>,
     edits: BTreeMap<u64, String>,
@@ -75,13 +79,29 @@ impl Expected {
         if t.text.is_empty() {
             t.text = text.to_owned();
         }
+        t.unanswered = false;
         // What the other cache says before it hears of a forgetting may count as said before it.
         t.doubtful |= untold && !t.wanted && !t.gone;
         t.wanted |= !t.gone && !t.doubtful;
-        if duplicate != Some(true) && !twice {
+        // Of several in one call it is not told which were there already.
+        let unknown = duplicate.is_none() && !fresh;
+        if duplicate != Some(true) && !unknown && !twice {
             t.accepted.push((cache, tick));
         }
         Ok(())
+    }
+
+    /// `cache` may have taken this message in, or not: nobody was there for the answer.
+    pub(super) fn attempted(&mut self, cache: usize, key: &str, text: &str) {
+        self.tick += 1;
+        let untold = self.untold.is_some_and(|c| c != cache);
+        let t = self.track(key, cache);
+        if t.text.is_empty() {
+            t.text = text.to_owned();
+        }
+        t.unanswered |= !t.wanted && !t.gone;
+        t.attempted = true;
+        t.doubtful |= untold && !t.wanted && !t.gone;
     }
 
     pub(super) fn edited(&mut self, cache: usize, key: &str, text: &str, at_ms: u64) {
@@ -102,7 +122,8 @@ impl Expected {
         for t in self.tracks.values_mut() {
             t.unflushed.remove(&cache);
             t.wanted = false;
-            if calm || (t.unflushed.is_empty() && !t.doubtful) {
+            // What may never have come is not known to be forgotten.
+            if !t.unanswered && (calm || (t.unflushed.is_empty() && !t.doubtful)) {
                 (t.gone, t.doubtful) = (true, false);
             } else {
                 (t.gone, t.doubtful) = (false, true);
@@ -176,7 +197,8 @@ impl Expected {
         let mut last: BTreeMap<usize, (usize, &str)> = BTreeMap::new();
         for (_, m) in history {
             let key = m.id.as_ref().unwrap_or(&m.text);
-            let track = self.tracks.get(key).filter(|t| !t.doubtful);
+            let track = self.tracks.get(key);
+            let track = track.filter(|t| !t.doubtful && !t.attempted);
             let Some([(cache, tick)]) = track.map(|t| &*t.accepted) else {
                 continue;
             };
