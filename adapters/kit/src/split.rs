@@ -4,7 +4,7 @@
 //! only thing ever added is the closing and reopening of a code fence that a cut went through); no
 //! code point is cut, no grapheme cluster that fits a message, and no mention or HTML entity.
 
-use unicode_segmentation::UnicodeSegmentation;
+use unicode_segmentation::{GraphemeCursor, UnicodeSegmentation};
 
 mod fences;
 
@@ -207,7 +207,9 @@ fn first_code_points(text: &str, budget: usize, limit: Limit) -> usize {
 /// The end of the last whole sentence in `head`.
 fn sentence_end(head: &str) -> Option<usize> {
     let (at, _) = head.split_sentence_bound_indices().last()?;
-    (at > 0).then_some(at)
+    // What follows its stop can form one grapheme cluster with it: a skin tone does.
+    let whole = GraphemeCursor::new(at, head.len(), true).is_boundary(head, 0);
+    (at > 0 && whole == Ok(true)).then_some(at)
 }
 
 /// The end of the last run of white space in `head`.
