@@ -16,6 +16,7 @@ mod process;
 mod promises;
 mod proxy;
 mod runner;
+mod self_test;
 mod stage;
 mod table;
 mod trial;
@@ -45,6 +46,9 @@ struct Arguments {
     /// Rounds at the same time, where a fault allows it.
     #[arg(long, value_name = "N", default_value_t = 2)]
     jobs: usize,
+    /// Plant mistakes, one after the other, and show that each is found.
+    #[arg(long, conflicts_with_all = ["rounds", "share", "ci"])]
+    self_test: bool,
     /// Print the table as JSON on stdout.
     #[arg(long)]
     json: bool,
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.child {
         Some(Child::Child { kind, spec }) => child::run(&kind, &spec).map(|()| true),
+        None if arguments.self_test => self_test::run(),
         None => campaign(&arguments),
     };
     match done {
@@ -78,6 +83,11 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stderr, reason = "a command line program")]
 fn eprintln(line: &str) {
     eprintln!("{line}");
+}
+
+#[expect(clippy::print_stdout, reason = "a command line program")]
+fn println(line: &str) {
+    println!("{line}");
 }
 
 /// True when everything that was asked for was run and held.

@@ -21,7 +21,7 @@ use tokio::io::{
 };
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::place::{NAME, Place};
@@ -150,8 +150,10 @@ async fn serve(listener: UnixListener, cache: Cache) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let (cache, free) = (cache.clone(), Arc::clone(&free));
-                    answering.spawn(async move { connection(stream, &cache, &free).await });
+                    // Here, so that who came first is answered.
+                    let permit = Arc::clone(&free).try_acquire_owned().ok();
+                    let cache = cache.clone();
+                    answering.spawn(async move { connection(stream, &cache, permit).await });
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: accepting again at once would spin.
@@ -165,11 +167,11 @@ async fn serve(listener: UnixListener, cache: Cache) {
 }
 
 /// Answers one connection; a client that went away is no failure of ours.
-async fn connection(stream: UnixStream, cache: &Cache, free: &Semaphore) {
+async fn connection(stream: UnixStream, cache: &Cache, permit: Option<OwnedSemaphorePermit>) {
     let (mut read, write) = stream.into_split();
     let mut answer = Answer(BufWriter::with_capacity(64 * 1024, write));
-    let last = match free.try_acquire() {
-        Ok(_permit) => match tokio::time::timeout(PATIENCE, request(&mut read)).await {
+    let last = match permit {
+        Some(_permit) => match tokio::time::timeout(PATIENCE, request(&mut read)).await {
             Ok(Ok(request)) => match run::run(&request, cache, &mut answer).await {
                 Ok(done) => Final::Done(done),
                 Err(error) => Final::error(&error),
@@ -177,7 +179,7 @@ async fn connection(stream: UnixStream, cache: &Cache, free: &Semaphore) {
             Ok(Err(error)) => Final::error(&error),
             Err(_) => Final::error(&Failed::usage("no request came within 10 s")),
         },
-        Err(_) => Final::error(&anyhow::anyhow!("too many commands at a time; try again")),
+        None => Final::error(&anyhow::anyhow!("too many commands at a time; try again")),
     };
     if let Err(error) = answer.end(&last).await {
         tracing::debug!(%error, "a control client went away");

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::sled::Db;
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use self::ballast::Ballast;
 pub use self::config::{Quarantined, SledConfig};
@@ -86,6 +86,8 @@ pub struct SledStore {
     /// How often sled was opened anew; what was applied before and not synced is unknown then.
     opened: AtomicU64,
     health: Mutex<Health>,
+    /// Told when an attempt to open it again has ended.
+    reopened: Condvar,
     ballast: Ballast,
     verified: Verified,
     /// One compaction at a time.
@@ -139,6 +141,7 @@ impl SledStore {
             engine: RwLock::new(Some(Arc::new(engine))),
             opened: AtomicU64::new(0),
             health: Mutex::default(),
+            reopened: Condvar::new(),
             ballast,
             verified: Verified::default(),
             compacting: Mutex::default(),
@@ -275,13 +278,22 @@ impl Store for SledStore {
     }
 
     fn known(&self, session: &Address, ids: &[EntryId]) -> Result<Known> {
-        let (known, applied) =
-            self.read(|txn| Ok((read::known(txn, session, ids)?, self.applied())))?;
+        let look = || self.read(|txn| Ok((read::known(txn, session, ids)?, self.applied())));
         // Whoever is told that an entry is stored may let go of it.
-        if known.numbers.iter().any(Option::is_some) {
-            self.run(|| self.sync(applied))?;
+        let keep = |known: &Known, applied| match known.numbers.iter().any(Option::is_some) {
+            true => self.run(|| self.sync(applied)),
+            false => Ok(()),
+        };
+        let (known, applied) = look()?;
+        match keep(&known, applied) {
+            Ok(()) => Ok(known),
+            // Opened again meanwhile: what was read may be gone.
+            Err(_) if self.opened.load(Ordering::SeqCst) != applied.opened => {
+                let (known, applied) = look()?;
+                keep(&known, applied).map(|()| known)
+            }
+            Err(e) => Err(e),
         }
-        Ok(known)
     }
 
     fn find(&self, session: &Address, platform_id: &str) -> Result<Option<Found>> {

@@ -57,7 +57,8 @@ fn fill(round: &Round) -> anyhow::Result<Outcome> {
             filler.fill()?;
         }
     }
-    if rng.bool() {
+    let killed = rng.bool();
+    if killed {
         // Killed while it is full, and started again while it still is.
         patient.kill()?;
         filler.fill()?;
@@ -75,7 +76,8 @@ fn fill(round: &Round) -> anyhow::Result<Outcome> {
     let suffered: Suffered = patient.line()?;
     patient.finish()?;
     check(&mut outcome, &suffered, false);
-    let was_full = !suffered.errors.is_empty() || !suffered.open_errors.is_empty();
+    // What a killed process suffered went with it.
+    let was_full = killed || !suffered.errors.is_empty() || !suffered.open_errors.is_empty();
     outcome.must(was_full, || "nothing failed: it was never full".to_owned());
     clear(&mut outcome, &suffered);
     judge(&mut outcome, &cache, &ledger, |_| false)?;
@@ -96,7 +98,9 @@ fn clear(outcome: &mut Outcome, suffered: &Suffered) {
             "an opening's error does not say what to do: {error}"
         ));
     }
-    for error in &suffered.read_errors {
+    // A store that was opened again in the gap before the last byte was taken too cannot be, until there is room:
+    // then history says so, while what is hot goes on.
+    for error in suffered.read_errors.iter().filter(|e| !says(e)) {
         outcome.violations.push(format!("a read failed: {error}"));
     }
 }

@@ -59,7 +59,7 @@ fn defaults(_: &Round) -> anyhow::Result<Outcome> {
         "memory_limit: 268435456 ",
         "journal_bytes: 1073741824,",
         "free_floor_bytes: 268435456 ",
-        "replica_bytes: 134217728 ",
+        "replica_bytes: 134217728,",
         "messages: 50, bytes: 1048576,",
     ] {
         outcome.must(built.contains(wanted), || {

@@ -103,7 +103,9 @@ fn suffer(
     cache.synced = rng.bool();
     let aside = matches!(point, "store.quarantine" | "store.unmark");
     earlier_life(&cache, &ledger, point, aside)?;
-    let at_open = aside || rng.bool() || is_of_open(point);
+    // The file of keys is made when a plain directory is first opened with a master key.
+    cache.encrypted = point.starts_with("keys.");
+    let at_open = aside || cache.encrypted || rng.bool() || is_of_open(point);
     let spec = PatientSpec {
         cache: cache.clone(),
         ledger: ledger.clone(),

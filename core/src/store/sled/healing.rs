@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 /// The pauses between two attempts to open it again, from the first to the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// How long a read waits for somebody who opens the store again: half of a call's deadline.
+const REOPENING: Duration = Duration::from_secs(1);
+
 /// How the store is.
 #[derive(Debug, Default)]
 pub(super) struct Health {
@@ -49,7 +52,14 @@ impl SledStore {
 
     /// Runs one call that changes nothing; a full disk does not keep it from reading.
     pub(super) fn read<T>(&self, op: impl FnOnce(&mut Txn<'_>) -> Outcome<T>) -> Result<T> {
-        let is_full = matches!(self.health.lock().state, State::Full);
+        let is_full = {
+            let mut health = self.health.lock();
+            let opening = |health: &mut Health| matches!(health.state, State::Opening);
+            // Not for longer than a caller waits; who writes is told at once, and tries again by itself.
+            self.reopened
+                .wait_while_for(&mut health, opening, REOPENING);
+            matches!(health.state, State::Full)
+        };
         if !(is_full && self.engine.read().is_some()) {
             self.usable()?;
         }
@@ -181,6 +191,12 @@ impl SledStore {
     }
 
     fn opened_with(&self, was: State, opened: Result<(), disk::Failed>) -> Result<()> {
+        let result = self.noted(was, opened);
+        self.reopened.notify_all();
+        result
+    }
+
+    fn noted(&self, was: State, opened: Result<(), disk::Failed>) -> Result<()> {
         match opened {
             Ok(()) => {
                 tracing::info!("the store is open again");
