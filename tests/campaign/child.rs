@@ -10,6 +10,7 @@ pub(crate) mod caller;
 pub(crate) mod canary;
 pub(crate) mod changer;
 pub(crate) mod closer;
+pub(crate) mod eraser;
 pub(crate) mod forgetter;
 pub(crate) mod pair;
 pub(crate) mod patient;
@@ -28,6 +29,7 @@ pub(crate) fn run(kind: &str, spec: &str) -> anyhow::Result<()> {
         "writer" => cache::block_on(writer::run(serde_json::from_str(spec)?)),
         "bot-reader" => cache::block_on(bot_reader::run(serde_json::from_str(spec)?)),
         "changer" => cache::block_on(changer::run(serde_json::from_str(spec)?)),
+        "eraser" => cache::block_on(eraser::run(serde_json::from_str(spec)?)),
         "forgetter" => cache::block_on(forgetter::run(serde_json::from_str(spec)?)),
         "teller" => cache::block_on(teller::run(serde_json::from_str(spec)?)),
         "canary" => cache::block_on(canary::run(serde_json::from_str(spec)?)),

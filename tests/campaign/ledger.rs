@@ -157,6 +157,15 @@ impl Told {
         sent.and_then(|all| all.iter().max()).map_or(1, |n| n + 1)
     }
 
+    /// Expects these no more, though they were acknowledged: they were forgotten. Returns how many.
+    pub(crate) fn let_go(&mut self, gone: impl Fn(&str, u64) -> bool) -> u64 {
+        let before = self.count();
+        for ((session, _), all) in &mut self.acknowledged {
+            all.retain(|n| !gone(session, *n));
+        }
+        before - self.count()
+    }
+
     /// Every session in the ledger.
     pub(crate) fn sessions(&self) -> HashSet<&str> {
         self.sent

@@ -23,6 +23,7 @@ mod power;
 mod rot;
 mod shutdown;
 mod stalled;
+mod yesterday;
 
 /// Every trial, in the order in which they run.
 fn all() -> impl Iterator<Item = &'static Trial> {
@@ -38,6 +39,7 @@ fn all() -> impl Iterator<Item = &'static Trial> {
         platforms::TRIALS,
         changes::TRIALS,
         forget::TRIALS,
+        yesterday::TRIALS,
         limits::TRIALS,
         limits_session::TRIALS,
         limits_disk::TRIALS,

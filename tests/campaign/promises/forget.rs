@@ -1,8 +1,7 @@
 //! P14: a forgetting leaves nothing readable through any interface and nothing revives it; its receipt is right; a person's
 //! export is exactly that person's.
 //!
-//! Not here yet: *a copy of yesterday put back*. Without encryption it brings the texts back; with keys of their own outside the
-//! copy it must not, and that trial belongs below [`TRIALS`]' first.
+//! A copy of yesterday that is put back is in `yesterday`.
 
 use std::path::Path;
 use std::time::Duration;

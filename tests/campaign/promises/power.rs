@@ -115,7 +115,8 @@ impl Stage {
     fn new(round: &Round) -> anyhow::Result<Self> {
         let volume = Volume::ext4(round.dir(), 128)?;
         Ok(Self {
-            cache: CacheSpec::new(volume.path().join("data")),
+            cache: CacheSpec::new(volume.path().join("data"))
+                .encrypted(round.number.is_multiple_of(2)),
             volume,
             ledger: round.dir().join("ledger"),
             cuts: Vec::new(),
