@@ -153,7 +153,7 @@ impl Cache {
     /// It also runs by itself, looked for every hour, when the files hold much more than they must.
     ///
     /// # Errors
-    /// [`Error::DiskLow`](crate::Error::DiskLow) without room for a copy of what is kept; an outage when the store
+    /// [`Error::DiskLow`] without room for a copy of what is kept; an outage when the store
     /// fails, or while another compaction runs. The store is then as it was.
     pub async fn compact(&self, progress: impl Fn(Progress) + Send + 'static) -> Result<Compacted> {
         flusher::flush(&self.engine).await?;
@@ -191,7 +191,7 @@ impl Cache {
         Stats::of(&self.engine)
     }
 
-    /// Refuses new work with [`Error::Closed`](crate::Error::Closed), finishes what is in hand, flushes, stops, closes
+    /// Refuses new work with [`Error::Closed`], finishes what is in hand, flushes, stops, closes
     /// the tiers. What is not durable by the deadline stays in the journal and is made durable by the next start.
     /// Returns by the deadline, or half a second after it, when the store hangs; tiers that answer may take 5 s more
     /// to close. A second call does nothing.

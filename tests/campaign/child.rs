@@ -1,6 +1,6 @@
 //! The campaign's program in its other roles: what is started, broken and asked.
 //!
-//! A role reads its [`Spec`]-like argument as JSON, prints JSON lines and knows no fault that comes from outside.
+//! A role reads its own argument as JSON, prints JSON lines and knows no fault that comes from outside.
 
 use anyhow::bail;
 

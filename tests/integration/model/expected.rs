@@ -85,6 +85,8 @@ impl Expected {
         t.wanted |= !t.gone && !t.doubtful;
         // Of several in one call it is not told which were there already.
         let unknown = duplicate.is_none() && !fresh;
+        // Taken for new where the first one was not known, it stands where this cache put it.
+        t.attempted |= unknown && !twice;
         if duplicate != Some(true) && !unknown && !twice {
             t.accepted.push((cache, tick));
         }
