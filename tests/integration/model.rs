@@ -21,6 +21,7 @@ use scrollback::{Cache, Error, Message, Session, Turn, Window};
 use self::expected::Expected;
 
 mod expected;
+mod found;
 
 const SESSIONS: usize = 3;
 const LENGTH: usize = 50;
@@ -109,6 +110,9 @@ struct Run {
     /// Caches that have not flushed since the hot tier was last disturbed.
     disturbed: [bool; 2],
     away: bool,
+    was_away: bool,
+    /// A cache died that may have been alone in a session: what it said is durable and nobody was told of it.
+    untold: bool,
     no_flush: bool,
     edits: u64,
 }
@@ -144,6 +148,8 @@ impl Run {
             prefix: if seed.is_multiple_of(3) { "id-" } else { "" },
             disturbed: [false; 2],
             away: false,
+            was_away: false,
+            untold: false,
             no_flush: false,
             edits: 0,
         };
@@ -344,11 +350,13 @@ impl Run {
         match *op {
             Op::Crash(c) => {
                 self.disturb();
+                self.untold |= self.was_away;
                 self.crash(c).await;
             }
             Op::Away(away) => {
                 self.disturb();
                 self.away = away;
+                self.was_away |= away;
                 self.world.hot.set_away(away);
             }
             Op::NoFlush(no_flush) => {
@@ -390,6 +398,11 @@ impl Run {
         }
         for s in 0..SESSIONS {
             let (a, b) = (self.session(0, s), self.session(1, s));
+            if self.untold {
+                // The other cache learns of it when anybody loads the session from the store (docs/RELIABILITY.md).
+                a.context().await.map_err(|e| failed(&e))?;
+                b.context().await.map_err(|e| failed(&e))?;
+            }
             let shown = a.context().await.map_err(|e| failed(&e))?.messages;
             let other = b.context().await.map_err(|e| failed(&e))?.messages;
             if keys(shown.iter().map(|m| &**m)) != keys(other.iter().map(|m| &**m)) {

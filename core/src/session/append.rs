@@ -109,7 +109,10 @@ impl Cell {
             0
         };
         let (id, _) = match course.mine {
-            Some(mine) => mine,
+            Some(mine) => {
+                self.revise(engine, mine.0, body)?;
+                mine
+            }
             None => {
                 let (mine, position) = self.enqueue(engine, body)?;
                 course.mine = Some(mine);
@@ -196,6 +199,34 @@ impl Cell {
         let lsn = self.push(engine, pending);
         self.queue(engine);
         Ok(((id, lsn), position))
+    }
+
+    /// Somebody was ahead since the entry was made: it is to say what is judged now. A message that has come by
+    /// another way meanwhile would else move to this entry's place if that is flushed first.
+    fn revise(&self, engine: &Engine, id: EntryId, body: Body) -> Result<()> {
+        let waiting = self.inner.lock().find(id).and_then(|p| {
+            let waits = p.is_unplaced() && !p.sent;
+            waits.then(|| (p.born, p.entry.clone(), p.record.clone()))
+        });
+        let Some((born, entry, record)) = waiting else {
+            return Ok(());
+        };
+        let entry = match entry {
+            Some(entry) => entry,
+            None => Arc::new(engine.codec.read_entry(&self.address, &record)?),
+        };
+        if entry.body == body {
+            return Ok(());
+        }
+        let (id, at_ms) = (entry.id, entry.at_ms);
+        let record = engine
+            .codec
+            .entry(&self.address, &Entry { id, at_ms, body })?;
+        if engine.level != Level::Cached {
+            engine.journal.append(&self.address, id, born, &record)?;
+        }
+        self.replace(engine, id, record);
+        Ok(())
     }
 
     /// At level Synced, waits for the fsync of an entry; one that fails is withdrawn.

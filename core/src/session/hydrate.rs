@@ -284,13 +284,15 @@ impl Cell {
 
     pub(super) async fn degrade_from_store(&self, engine: &Engine, above: u64) -> Result<()> {
         for _ in 0..ATTEMPTS {
-            // Before the window: what another process makes durable in between is then in both, not in neither.
-            let (ids, mut known) = self.known_pending(engine).await?;
-            let address = self.address.clone();
-            let (epoch, stored) = engine
+            let ids = self.pending_ids();
+            let (address, asked) = (self.address.clone(), ids.clone());
+            // In this order: what is flushed before the epoch is allotted is then both known and in the window, else it
+            // would be placed a second time; after it the store refuses what is flushed under an older one.
+            let (epoch, mut known, stored) = engine
                 .blocking(move |s| {
                     let epoch = s.allot(&address, above)?;
-                    Ok((epoch, s.window(&address)?.unwrap_or_default()))
+                    let known = s.known(&address, &asked)?;
+                    Ok((epoch, known, s.window(&address)?.unwrap_or_default()))
                 })
                 .await?;
             if stored.epoch != epoch {

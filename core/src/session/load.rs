@@ -213,9 +213,13 @@ impl Cell {
         inner.reload = false;
     }
 
+    pub(super) fn pending_ids(&self) -> Vec<EntryId> {
+        self.inner.lock().pending.iter().map(|p| p.id).collect()
+    }
+
     /// What the store knows of the pending entries.
     pub(super) async fn known_pending(&self, engine: &Engine) -> Result<(Vec<EntryId>, Known)> {
-        let ids: Vec<EntryId> = self.inner.lock().pending.iter().map(|p| p.id).collect();
+        let ids = self.pending_ids();
         if ids.is_empty() {
             return Ok((ids, Known::default()));
         }

@@ -88,7 +88,12 @@ impl Expected {
         // Taken for new where the first one was not known, it stands where this cache put it.
         t.attempted |= unknown && !twice;
         if duplicate != Some(true) && !unknown && !twice {
-            t.accepted.push((cache, tick));
+            if untold {
+                // What was taken for said before the forgetting is not shown, and may stand anywhere.
+                t.attempted = true;
+            } else {
+                t.accepted.push((cache, tick));
+            }
         }
         Ok(())
     }
@@ -116,7 +121,8 @@ impl Expected {
 
     pub(super) fn deleted(&mut self, cache: usize, key: &str) {
         let t = self.track(key, cache);
-        (t.gone, t.wanted, t.doubtful) = (true, false, false);
+        // Whether an erasure took it first stays open.
+        (t.gone, t.wanted) = (true, false);
     }
 
     /// `calm`: nothing has happened to the hot tier since everything was last flushed.
