@@ -23,23 +23,19 @@ impl Cell {
             return Err(e);
         }
         self.flush_now(&call).await?;
-        let address = self.address.clone();
-        let whole = what.clone();
-        let erased = engine.blocking(move |s| s.erase(&address, &whole)).await;
-        if erased.is_err() {
+        let (cell, asked) = (Arc::clone(self), what);
+        let erased = engine.blocking(move |s| {
+            let erased = s.erase(&cell.address, &asked)?;
+            // Here, so that it is done also when the answer comes too late for the caller.
+            cell.erased(&asked, &erased);
+            Ok(erased)
+        });
+        let erased = erased.await.inspect_err(|_| {
             // It may have been done all the same.
             let mut inner = self.inner.lock();
             inner.reload = true;
             inner.replica = None;
-        }
-        let erased = erased?;
-        if erased.epoch > 0 && !matches!(what, Erase::Before(_)) || erased.messages > 0 {
-            let mut inner = self.inner.lock();
-            inner.need_epoch = inner.need_epoch.max(erased.epoch);
-            // The next load replaces the log by a copy without what was erased.
-            inner.reload = true;
-            inner.replica = None;
-        }
+        })?;
         if self.inner.lock().reload
             && let Err(e) = self.settle_in(&call).await
         {
@@ -50,5 +46,16 @@ impl Cell {
         engine.journal.retire();
         self.queue(engine);
         Ok(erased)
+    }
+
+    /// What stood here before this epoch is not shown any more: the next load replaces the log by a copy without what
+    /// was erased.
+    fn erased(&self, what: &Erase, erased: &Erased) {
+        if erased.epoch > 0 && !matches!(what, Erase::Before(_)) || erased.messages > 0 {
+            let mut inner = self.inner.lock();
+            inner.need_epoch = inner.need_epoch.max(erased.epoch);
+            inner.reload = true;
+            inner.replica = None;
+        }
     }
 }

@@ -101,6 +101,19 @@ pub struct SledStore {
 #[derive(Debug, Default)]
 struct Synced {
     step: u64,
+    /// An fsync failed: the kernel may have dropped pages and would say yes to the next one. Until it is opened anew.
+    failed: bool,
+}
+
+impl Synced {
+    /// An error after an fsync that failed: who waited for it must not ask the same file again.
+    fn check(&self) -> Outcome<()> {
+        if self.failed {
+            let what = "an fsync failed; the store is opened again by itself";
+            return Err(Fault::Caller(Error::away(TIER, what)));
+        }
+        Ok(())
+    }
 }
 
 /// A step that was applied: durable once synced.
@@ -135,7 +148,10 @@ impl SledStore {
             config: config.clone(),
             codec,
             forgetting: Mutex::default(),
-            syncing: Mutex::new(Synced { step: writer.step }),
+            syncing: Mutex::new(Synced {
+                step: writer.step,
+                failed: false,
+            }),
             applied: AtomicU64::new(writer.step),
             writer: Mutex::new(writer),
             engine: RwLock::new(Some(Arc::new(engine))),
@@ -206,13 +222,16 @@ impl SledStore {
         if syncing.step >= wanted.step {
             return Ok(());
         }
+        syncing.check()?;
         let step = self.applied.load(Ordering::SeqCst);
         // Not under the engine's lock, so that others read and apply during the fsync; whoever closes sled
         // takes `syncing` first.
         let engine = self.engine.read().clone();
+        syncing.failed = true;
         // What is sealed must not be durable before its keys are.
         self.codec.sync().map_err(Fault::Sync)?;
         engine.ok_or(Fault::Caller(Error::Closed))?.sync(step)?;
+        syncing.failed = false;
         syncing.step = step;
         self.ballast.restore();
         Ok(())

@@ -2,7 +2,7 @@
 
 use harness::faulty::Fault;
 
-use super::Op::{Append, AppendAll, Away, Crash, Edit, End, Fail, Fill, NoFlush, Read, Reply};
+use super::ops::Op::{Append, AppendAll, Away, Crash, Edit, End, Fail, Fill, NoFlush, Read, Reply};
 use super::outcome;
 
 #[test]

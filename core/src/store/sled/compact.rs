@@ -163,6 +163,7 @@ impl SledStore {
         let began = Instant::now();
         let mut writer = self.writer.lock();
         let mut syncing = self.syncing.lock();
+        syncing.check()?;
         let old = self.still(opened, self.engine.read().as_ref())?;
         let left = self.touched.lock().take().unwrap_or_default();
         for sid in left {
@@ -172,10 +173,13 @@ impl SledStore {
         sync(&fresh, &self.codec)?;
         let mut engine = self.engine.write();
         if let Err(failed) = swap::swap(&self.config.dir) {
-            drop((engine, syncing, writer));
-            return Err(match failed.undone {
-                true => Fault::Sync(failed.error),
-                false => Fault::Caller(self.poison(failed.error.to_string())),
+            return Err(if failed.undone {
+                drop((engine, syncing, writer));
+                Fault::Sync(failed.error)
+            } else {
+                // Before the guards go: who waits for them would write to what the next start may remove.
+                *engine = None;
+                Fault::Caller(self.poison(failed.error.to_string()))
             });
         }
         *engine = Some(Arc::new(fresh));

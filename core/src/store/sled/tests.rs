@@ -406,3 +406,20 @@ fn the_data_directory_is_for_its_owner_only() {
     let mode = std::fs::metadata(data).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }
+
+#[test]
+fn who_waited_for_an_fsync_that_failed_does_not_ask_the_same_file_again() {
+    let (store, _dir) = fresh();
+    store.syncing.lock().failed = true;
+    let refused = store.allot(&at(1), 5_000).unwrap_err();
+    assert!(refused.is_outage(), "{refused}");
+    // Whoever had asked first reports it, and so the store is opened anew.
+    let io = std::io::Error::from_raw_os_error(5);
+    assert!(store.run(|| Err::<(), _>(Fault::Sync(io))).is_err());
+    let (_never, pause) = std::sync::mpsc::channel::<()>();
+    let opened = (0..500).any(|_| {
+        let done = store.allot(&at(1), 5_000).is_ok();
+        done || pause.recv_timeout(Duration::from_millis(20)).is_ok()
+    });
+    assert!(opened);
+}
