@@ -293,12 +293,17 @@ fn read(path: &Path, bytes: &[u8], master: &MasterKey) -> Result<(Content, usize
         keys: Vec::new(),
     };
     while let Some((record, after)) = rest.split_at_checked(RECORD) {
-        match Wrapped::decode(record) {
-            Some(wrapped) => content.keys.push(wrapped),
-            // The last one may have been cut off by a power cut that kept its length.
-            None if after.len() < RECORD => break,
-            None => return Err(damaged()),
-        }
+        let Some(wrapped) = Wrapped::decode(record) else {
+            // A power cut may keep the length of what was appended last, and not the bytes.
+            if after
+                .chunks_exact(RECORD)
+                .any(|r| Wrapped::decode(r).is_some())
+            {
+                return Err(damaged());
+            }
+            break;
+        };
+        content.keys.push(wrapped);
         rest = after;
     }
     Ok((content, bytes.len() - rest.len()))

@@ -114,3 +114,21 @@ fn a_torn_end_is_cut_off_and_damage_before_it_is_refused() {
         assert_eq!(std::fs::read(&path).unwrap(), bad, "it is left as it was");
     }
 }
+
+#[test]
+fn a_torn_end_of_several_keys_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, master) = (dir.path().join("keys"), MasterKey::generate());
+    let keyring = open(&path, &master);
+    let sealed: Vec<_> = (0..4)
+        .map(|n| keyring.seal((n, None), b"x", b"text").unwrap())
+        .collect();
+    drop(keyring);
+    let mut torn = std::fs::read(&path).unwrap();
+    let (whole, record) = (torn.len(), (torn.len() - 32) / 4);
+    torn[whole - 2 * record..].fill(0);
+    std::fs::write(&path, &torn).unwrap();
+    let keyring = open(&path, &master);
+    assert_eq!(keyring.len(), 2);
+    assert!(keyring.unseal(b"x", &sealed[1]).unwrap().is_some());
+}
