@@ -210,8 +210,6 @@ impl SledStore {
         // Not under the engine's lock, so that others read and apply during the fsync; whoever closes sled
         // takes `syncing` first.
         let engine = self.engine.read().clone();
-        // What is sealed must not be durable before its keys are.
-        self.codec.sync().map_err(Fault::Sync)?;
         engine.ok_or(Fault::Caller(Error::Closed))?.sync(step)?;
         syncing.step = step;
         self.ballast.restore();
