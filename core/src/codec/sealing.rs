@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::{Kind, SEALED, VERSION, decode_as, encode_as, version};
 use crate::error::{Error, Result};
 use crate::key::Address;
-use crate::keyring::{Keyring, Owner, Sealed};
+use crate::keyring::{Doomed, Keyring, Owner, Sealed};
 use crate::message::{Body, Entry, EntryId, Message, Seq, State};
 use crate::summary::{HighWater, Snapshot, Summary, author_hash};
 
@@ -107,7 +107,7 @@ impl Codec {
         self.keyring.as_deref()
     }
 
-    /// Makes the keys of everything written so far durable; call before what was written is made so.
+    /// Makes the keys of everything written so far durable; call before anyone relies on what was written.
     ///
     /// # Errors
     /// The file of keys cannot be made durable.
@@ -230,20 +230,23 @@ impl Codec {
         })
     }
 
-    /// Destroys the keys of a session, or of the author with this [`author_hash`] in it; the count of forgets becomes
-    /// `forgets`.
+    /// Destroys the keys below these numbers, of sessions or of authors in them; the count of forgets becomes `forgets`.
     ///
     /// # Errors
     /// The file of keys cannot be written.
     pub(crate) fn destroy(
         &self,
-        session: &Address,
-        author: Option<u128>,
+        keys: &[(Address, Option<u128>, u64)],
         forgets: u64,
     ) -> Result<()> {
-        self.keyring().map_or(Ok(()), |keyring| {
-            keyring.destroy(session_hash(session), author, forgets)
-        })
+        let doomed = |(session, author, below): &(Address, Option<u128>, u64)| Doomed {
+            session: session_hash(session),
+            author: *author,
+            below: *below,
+        };
+        let doomed: Vec<_> = keys.iter().map(doomed).collect();
+        let destroy = |keyring: &Keyring| keyring.destroy(&doomed, forgets);
+        self.keyring().map_or(Ok(()), destroy)
     }
 
     fn place(&self, kind: Kind, session: &Address) -> Option<Place<'_>> {

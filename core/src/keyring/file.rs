@@ -5,12 +5,15 @@
 //! number u64 · session u128 · has author u8 · author u128 · nonce 24 · wrapped key 48 · crc32 u32      (a key; repeated)
 //! ```
 //! Integers are big-endian. New keys are appended; a destruction or a rotation writes the file anew beside it, fsyncs and
-//! renames. Invariant: whatever is cut off in the middle of an append was used for nothing yet.
+//! renames. Numbers are given up to [`BLOCK`] above the head's next one, so that one whose key a power cut took is not
+//! given a second time.
+//!
+//! Invariants: what is cut off in the middle of an append was used for nothing that is durable; a file of which a write,
+//! an fsync or its rename failed half-way is not used again, a new one takes its place.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use chacha20poly1305::aead::{Aead, AeadCore, KeyInit, OsRng, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
@@ -26,6 +29,8 @@ const RECORD: usize = 8 + 16 + 1 + 16 + NONCE + WRAPPED + 4;
 const NONCE: usize = 24;
 /// A key and its authentication tag.
 const WRAPPED: usize = 32 + 16;
+/// How many numbers are reserved with one new file: a small file is written quickly, a large one is worth that many keys.
+pub(super) const BLOCK: u64 = 1_000;
 
 /// A key as it stands in the file.
 #[derive(Debug, Clone)]
@@ -130,6 +135,7 @@ fn sealed(bytes: &[u8]) -> Option<&[u8]> {
 #[derive(Debug, Default)]
 pub(super) struct Content {
     pub(super) existed: bool,
+    /// Above all numbers that it tells of.
     pub(super) next: u64,
     pub(super) forgets: u64,
     pub(super) keys: Vec<Wrapped>,
@@ -141,73 +147,102 @@ pub(super) struct KeyFile {
     path: PathBuf,
     file: File,
     length: u64,
-    dirty: AtomicBool,
+    /// Its keys and the next number in its head tell that all below were given.
+    made: u64,
+    /// Numbers from here on are not reserved.
+    ceiling: u64,
+    /// After a failure it is not known what of it a power cut leaves.
+    broken: bool,
 }
 
 impl KeyFile {
     pub(super) fn open(path: &Path, master: &MasterKey) -> Result<(Self, Content)> {
         let bytes = match fs::read(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let content = Content {
-                    next: 1,
-                    ..Content::default()
-                };
-                let file = write_anew(path, master, 1, 0, &[])?;
-                return Ok((Self::new(path, file, HEAD), content));
-            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Self::create(path, master),
             other => other.map_err(|e| failed(path, "read", e))?,
         };
         let (content, sound) = read(path, &bytes, master)?;
         let file = OpenOptions::new().append(true).open(path);
         let file = file.map_err(|e| failed(path, "open", e))?;
-        // What an append left in part was used for nothing.
+        // What an append left in part was used for nothing; and who was killed may have left the name not durable.
         file.set_len(sound as u64)
             .and_then(|()| file.sync_all())
+            .and_then(|()| sync_dir(path))
             .map_err(|e| failed(path, "repair", e))?;
-        Ok((Self::new(path, file, sound), content))
-    }
-
-    fn new(path: &Path, file: File, length: usize) -> Self {
-        Self {
+        let opened = Self {
             path: path.to_owned(),
             file,
-            length: length as u64,
-            dirty: AtomicBool::new(false),
-        }
+            length: sound as u64,
+            made: content.next,
+            // How many the last process gave above that is not known.
+            ceiling: content.next,
+            broken: false,
+        };
+        Ok((opened, content))
     }
 
-    /// Appends a key; not durable yet.
+    fn create(path: &Path, master: &MasterKey) -> Result<(Self, Content)> {
+        let head = whole(master, 1, 0, &[]);
+        let placed = || {
+            let file = write_beside(path, &head)?;
+            rename(path)?;
+            sync_dir(path)?;
+            Ok(file)
+        };
+        let created = Self {
+            path: path.to_owned(),
+            file: placed().map_err(|e| failed(path, "write", e))?,
+            length: HEAD as u64,
+            made: 1,
+            ceiling: 1 + BLOCK,
+            broken: false,
+        };
+        let content = Content {
+            next: 1,
+            ..Content::default()
+        };
+        Ok((created, content))
+    }
+
+    /// Above the last key that was appended.
+    pub(super) const fn made(&self) -> u64 {
+        self.made
+    }
+
+    /// True when `spare` numbers from `next` on are reserved, and it is sound; else it must be written anew.
+    pub(super) const fn has_room(&self, next: u64, spare: u64) -> bool {
+        !self.broken && next.saturating_add(spare) <= self.ceiling
+    }
+
+    /// Appends a key; not durable yet. There must be [room](Self::has_room).
     pub(super) fn append(&mut self, wrapped: &Wrapped) -> Result<()> {
         let bytes = wrapped.encode();
-        self.dirty.store(true, SeqCst);
         let written = fault("keys.write").and_then(|()| self.file.write_all(&bytes));
         if let Err(e) = written {
             // Cut off what was written in part, so that what follows can be read.
             if let Err(cut) = self.file.set_len(self.length) {
-                tracing::error!(error = %cut, "keys: cannot cut off a half-written key");
+                tracing::warn!(error = %cut, "keys: cannot cut off a half-written key; writing the file anew");
+                self.broken = true;
             }
             return Err(failed(&self.path, "write", e));
         }
         self.length += bytes.len() as u64;
+        self.made = wrapped.number + 1;
         Ok(())
     }
 
-    pub(super) fn is_dirty(&self) -> bool {
-        self.dirty.load(SeqCst)
+    pub(super) const fn is_broken(&self) -> bool {
+        self.broken
     }
 
-    /// Fsyncs; false when that failed, after which only [`rewrite`](Self::rewrite) makes it durable.
-    pub(super) fn sync(&mut self) -> bool {
-        match fault("keys.sync").and_then(|()| self.file.sync_data()) {
-            Ok(()) => {
-                self.dirty.store(false, SeqCst);
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%error, "keys: fsync failed; writing the file anew");
-                false
-            }
-        }
+    /// After a failed fsync a second one would say yes to what is gone.
+    pub(super) const fn set_broken(&mut self) {
+        self.broken = true;
+    }
+
+    /// The file, to be given to [`sync`] without holding this.
+    pub(super) fn handle(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 
     /// Puts a file with these keys in the place of this one; durable when it returns.
@@ -218,20 +253,33 @@ impl KeyFile {
         forgets: u64,
         keys: &[Wrapped],
     ) -> Result<()> {
-        self.file = write_anew(&self.path, master, next, forgets, keys)?;
-        self.length = (HEAD + keys.len() * RECORD) as u64;
-        self.dirty.store(false, SeqCst);
+        let bytes = whole(master, next, forgets, keys);
+        self.replace(&bytes)
+            .map_err(|e| failed(&self.path, "write", e))?;
+        self.made = next;
+        self.ceiling = next.saturating_add(BLOCK);
+        self.broken = false;
         Ok(())
+    }
+
+    fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let fresh = write_beside(&self.path, bytes)?;
+        // Until the directory is fsynced either of the two may be the one that a power cut leaves.
+        self.broken = true;
+        rename(&self.path)?;
+        self.file = fresh;
+        self.length = bytes.len() as u64;
+        sync_dir(&self.path)
     }
 }
 
-fn write_anew(
-    path: &Path,
-    master: &MasterKey,
-    next: u64,
-    forgets: u64,
-    keys: &[Wrapped],
-) -> Result<File> {
+/// Fsyncs what was appended.
+pub(super) fn sync(file: &File) -> io::Result<()> {
+    fault("keys.sync").and_then(|()| file.sync_data())
+}
+
+/// A whole file.
+fn whole(master: &MasterKey, next: u64, forgets: u64, keys: &[Wrapped]) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&master.print());
     bytes.extend_from_slice(&next.to_be_bytes());
@@ -239,12 +287,16 @@ fn write_anew(
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
     keys.iter()
         .for_each(|key| bytes.extend_from_slice(&key.encode()));
-    place(path, &bytes).map_err(|e| failed(path, "write", e))
+    bytes
 }
 
-/// Writes beside the file, fsyncs, renames, fsyncs the directory.
-fn place(path: &Path, bytes: &[u8]) -> io::Result<File> {
-    let fresh = path.with_extension("new");
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
+/// Writes a file beside the one at `path`; durable when it returns, but for its name.
+fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let fresh = beside(path);
     match fs::remove_file(&fresh) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -259,13 +311,18 @@ fn place(path: &Path, bytes: &[u8]) -> io::Result<File> {
     file.write_all(bytes)?;
     fault("keys.sync")?;
     file.sync_all()?;
-    fault("keys.rename")?;
-    fs::rename(&fresh, path)?;
-    fault("keys.dir-sync")?;
-    if let Some(dir) = path.parent() {
-        File::open(dir)?.sync_all()?;
-    }
     Ok(file)
+}
+
+fn rename(path: &Path) -> io::Result<()> {
+    fault("keys.rename")?;
+    fs::rename(beside(path), path)
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    fault("keys.dir-sync")?;
+    path.parent()
+        .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 /// Reads a file; the second is how much of it is sound (a torn end is not).
@@ -293,12 +350,18 @@ fn read(path: &Path, bytes: &[u8], master: &MasterKey) -> Result<(Content, usize
         keys: Vec::new(),
     };
     while let Some((record, after)) = rest.split_at_checked(RECORD) {
-        match Wrapped::decode(record) {
-            Some(wrapped) => content.keys.push(wrapped),
-            // The last one may have been cut off by a power cut that kept its length.
-            None if after.len() < RECORD => break,
-            None => return Err(damaged()),
-        }
+        let Some(wrapped) = Wrapped::decode(record) else {
+            // A power cut may keep the length of what was appended last, and not the bytes.
+            if after
+                .chunks_exact(RECORD)
+                .any(|r| Wrapped::decode(r).is_some())
+            {
+                return Err(damaged());
+            }
+            break;
+        };
+        content.next = content.next.max(wrapped.number.saturating_add(1));
+        content.keys.push(wrapped);
         rest = after;
     }
     Ok((content, bytes.len() - rest.len()))
@@ -316,3 +379,7 @@ fn failed(path: &Path, what: &str, e: io::Error) -> Error {
         e,
     )
 }
+
+#[cfg(test)]
+#[cfg(feature = "faults")]
+mod tests;

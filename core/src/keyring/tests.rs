@@ -10,6 +10,14 @@ fn open(path: &Path, master: &MasterKey) -> Keyring {
     Keyring::open(path, master).unwrap()
 }
 
+const fn all_of(author: Option<u128>) -> Doomed {
+    Doomed {
+        session: SESSION,
+        author,
+        below: u64::MAX,
+    }
+}
+
 #[test]
 fn what_was_sealed_opens_after_a_restart_with_the_same_master_key_and_place_only() {
     let dir = tempfile::tempdir().unwrap();
@@ -53,7 +61,7 @@ fn a_destroyed_key_opens_nothing_any_more_and_its_number_is_never_given_again() 
     let keyring = open(&path, &master);
     let seal = |keyring: &Keyring, author| keyring.seal((SESSION, author), b"x", b"text").unwrap();
     let (of_ann, of_bob) = (seal(&keyring, ANN), seal(&keyring, BOB));
-    keyring.destroy(SESSION, ANN, 1).unwrap();
+    keyring.destroy(&[all_of(ANN)], 1).unwrap();
     let again = seal(&keyring, ANN);
     assert!(again.key > of_bob.key);
     drop(keyring);
@@ -65,7 +73,7 @@ fn a_destroyed_key_opens_nothing_any_more_and_its_number_is_never_given_again() 
         assert!(keyring.unseal(b"x", &again).unwrap().is_some());
     }
     let keyring = open(&path, &master);
-    keyring.destroy(SESSION, None, 2).unwrap();
+    keyring.destroy(&[all_of(None)], 2).unwrap();
     assert!(keyring.is_empty());
     let file = std::fs::read(&path).unwrap();
     assert!(file.len() < 64, "destroyed keys are not in the file");
@@ -113,4 +121,74 @@ fn a_torn_end_is_cut_off_and_damage_before_it_is_refused() {
         assert!(matches!(refused, Error::Config(_)), "byte {at}: {refused}");
         assert_eq!(std::fs::read(&path).unwrap(), bad, "it is left as it was");
     }
+}
+
+#[test]
+fn a_torn_end_of_several_keys_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, master) = (dir.path().join("keys"), MasterKey::generate());
+    let keyring = open(&path, &master);
+    let sealed: Vec<_> = (0..4)
+        .map(|n| keyring.seal((n, None), b"x", b"text").unwrap())
+        .collect();
+    drop(keyring);
+    let mut torn = std::fs::read(&path).unwrap();
+    let (whole, record) = (torn.len(), (torn.len() - 32) / 4);
+    torn[whole - 2 * record..].fill(0);
+    std::fs::write(&path, &torn).unwrap();
+    let keyring = open(&path, &master);
+    assert_eq!(keyring.len(), 2);
+    assert!(keyring.unseal(b"x", &sealed[1]).unwrap().is_some());
+    assert!(keyring.unseal(b"x", &sealed[2]).unwrap().is_none());
+}
+
+#[test]
+fn a_number_whose_key_a_power_cut_took_reads_as_gone_and_is_never_given_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, master) = (dir.path().join("keys"), MasterKey::generate());
+    let mut lost = Vec::new();
+    for round in 0..3 {
+        let keyring = open(&path, &master);
+        let kept = keyring.seal((round * 10_000, None), b"x", b"text").unwrap();
+        keyring.sync().unwrap();
+        let durable = std::fs::read(&path).unwrap();
+        for owner in 1..u128::from(BLOCK) / 3 {
+            let owner = round * 10_000 + owner;
+            lost.push(keyring.seal((owner, None), b"x", b"text").unwrap());
+        }
+        let told = keyring.durable();
+        assert!((kept.key + 1..=lost.last().unwrap().key).contains(&told));
+        drop(keyring);
+        std::fs::write(&path, &durable).unwrap();
+        let keyring = open(&path, &master);
+        assert_eq!(keyring.durable(), told, "it knows of all that was durable");
+        assert!(keyring.unseal(b"x", &kept).unwrap().is_some());
+        let again = keyring
+            .seal((round * 10_000 + 1, None), b"x", b"text")
+            .unwrap();
+        assert!(lost.iter().all(|lost| lost.key < again.key));
+        for lost in &lost {
+            assert!(keyring.unseal(b"x", lost).unwrap().is_none());
+        }
+    }
+}
+
+#[test]
+fn numbers_go_on_beyond_what_is_reserved_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, master) = (dir.path().join("keys"), MasterKey::generate());
+    let keyring = open(&path, &master);
+    let many = u128::from(BLOCK) * 5 / 2;
+    let sealed: Vec<_> = (0..many)
+        .map(|n| keyring.seal((n, None), b"x", b"text").unwrap())
+        .collect();
+    assert!(keyring.durable() > BLOCK, "they are reserved durably");
+    drop(keyring);
+    let keyring = open(&path, &master);
+    assert_eq!(keyring.len(), sealed.len());
+    assert!(
+        sealed
+            .iter()
+            .all(|s| keyring.unseal(b"x", s).unwrap().is_some())
+    );
 }

@@ -228,8 +228,6 @@ impl SledStore {
         // takes `syncing` first.
         let engine = self.engine.read().clone();
         syncing.failed = true;
-        // What is sealed must not be durable before its keys are.
-        self.codec.sync().map_err(Fault::Sync)?;
         engine.ok_or(Fault::Caller(Error::Closed))?.sync(step)?;
         syncing.failed = false;
         syncing.step = step;

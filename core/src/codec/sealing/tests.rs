@@ -132,12 +132,14 @@ fn what_a_destroyed_key_sealed_reads_as_erased_and_the_rest_as_it_was() {
         .unwrap();
     assert!(!codec.is_stale(&here, &record));
     let ann = author_hash(&Author::new("x", "ann"));
-    codec.destroy(&here, Some(ann), 1).unwrap();
+    codec
+        .destroy(&[(here.clone(), Some(ann), u64::MAX)], 1)
+        .unwrap();
     assert!(codec.is_stale(&here, &record));
     let left = codec.read_entry(&here, &record).unwrap();
     assert_eq!(left.body, Body::Messages(vec![None, Some(said("bob"))]));
     assert_eq!(codec.read_entry(&here, &of_ann).unwrap().body, Body::Void);
-    codec.destroy(&here, None, 2).unwrap();
+    codec.destroy(&[(here.clone(), None, u64::MAX)], 2).unwrap();
     assert_eq!(codec.read_entry(&here, &record).unwrap().body, Body::Void);
     let fresh = codec.entry(&here, &entry(Body::Messages(vec![Some(said("ann"))])));
     let fresh = codec.read_entry(&here, &fresh.unwrap()).unwrap();

@@ -68,7 +68,7 @@ pub(super) fn agree(
         }
         return Ok(());
     };
-    if writer.keys > keyring.next() {
+    if writer.keys > keyring.durable() {
         if !keyring.existed() {
             // It was made just now, and would hide that the real one is missing.
             std::fs::remove_file(path(config)).ok();
@@ -134,8 +134,8 @@ impl Destroying {
     /// Destroys the keys; durable when it returns.
     pub(super) fn destroy(&self, codec: &Codec) -> Outcome<()> {
         let session = Address::from_text(&self.session);
-        let done = codec.destroy(&session, self.author, self.forgets);
-        done.map_err(Fault::Caller)
+        let keys = [(session, self.author, u64::MAX)];
+        codec.destroy(&keys, self.forgets).map_err(Fault::Caller)
     }
 }
 
@@ -239,3 +239,6 @@ fn clear_mentions(session: &mut Session<'_, '_>) -> Outcome<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! Invariant: a panic of sled never leaves this module, and a store of a newer format is not touched.
 
 use std::any::Any;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ::sled::Tree;
@@ -38,7 +39,11 @@ pub(super) struct Writer {
 impl Writer {
     /// Counts one step more, in memory and in `txn`, which must be complete but for this.
     pub(super) fn step(&mut self, txn: &mut Txn<'_>) -> Outcome<()> {
-        let keys = txn.codec.keyring().map_or(0, Keyring::next);
+        // sled may make a step durable at any time from when it is applied: its keys must be so before.
+        if txn.dirty().any(|(key, _)| key.first() == Some(&keys::LOG)) {
+            txn.codec.sync().map_err(no_keys)?;
+        }
+        let keys = txn.codec.keyring().map_or(0, Keyring::durable);
         if keys > self.keys {
             put_number(txn, "keys", keys)?;
             self.keys = keys;
@@ -186,6 +191,12 @@ fn initialise(engine: &Engine, codec: &Codec, first_epoch: u64) -> Outcome<Write
     }
     engine.sync(writer.step)?;
     Ok(writer)
+}
+
+/// Nothing was applied, so the store itself is as it was.
+fn no_keys(e: io::Error) -> Fault {
+    let what = "cannot make new keys durable; check the disk and its free space";
+    Fault::Caller(Error::unavailable("keys", what.to_owned(), e))
 }
 
 /// Reads what all sessions share; the sessions' own logs and indexes are compared when first used.

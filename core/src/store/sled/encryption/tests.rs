@@ -1,0 +1,106 @@
+//! What store and file of keys promise together when a forget or the power is cut short.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::keyring::MasterKey;
+use crate::message::{Author, Entry, EntryId, Message, Seq};
+use crate::store::sled::SledStore;
+use crate::store::{FlushEntry, Page, SessionFlush, Store};
+
+fn open(dir: &Path, master: &MasterKey) -> SledStore {
+    let config = SledConfig::new(dir).wait_lock(Duration::from_secs(10));
+    let opened = SledStore::open(&config.encrypt(master.clone()));
+    let (store, quarantined) = opened.unwrap();
+    assert_eq!(quarantined, None);
+    store
+}
+
+fn at(channel: u64) -> Address {
+    Address::from_text(&format!("x/bot/channel={channel}"))
+}
+
+fn ann() -> Author {
+    Author::new("x", 1)
+}
+
+fn sealed(store: &SledStore, channel: u64, number: u64) -> FlushEntry {
+    let m = Message::user(ann(), "text").id(number);
+    let entry = Entry {
+        id: EntryId(number.into()),
+        at_ms: number,
+        body: Body::Messages(vec![Some(m)]),
+    };
+    FlushEntry {
+        number,
+        id: entry.id,
+        record: store.codec().entry(&at(channel), &entry).unwrap(),
+    }
+}
+
+fn put(store: &SledStore, channel: u64, entry: FlushEntry) {
+    let part = SessionFlush {
+        session: at(channel),
+        epoch: store.allot(&at(channel), 0).unwrap(),
+        cut: Seq::default(),
+        settled_to: 0,
+        entries: vec![entry],
+    };
+    store.flush(&[part]).unwrap();
+}
+
+fn count(store: &SledStore, channel: u64) -> usize {
+    let page = Page {
+        before: None,
+        limit: 100,
+    };
+    store.history(&at(channel), page).unwrap().len()
+}
+
+fn opens(store: &SledStore, channel: u64, entry: &FlushEntry) -> bool {
+    let read = store.codec().read_entry(&at(channel), &entry.record);
+    read.unwrap().body != Body::Void
+}
+
+#[test]
+fn a_step_tells_of_durable_keys_only_so_that_a_power_cut_refuses_no_start() {
+    let (dir, master) = (TempDir::new().unwrap(), MasterKey::generate());
+    let store = open(dir.path(), &master);
+    put(&store, 1, sealed(&store, 1, 1));
+    let durable = std::fs::read(dir.path().join("keys")).unwrap();
+    let lost = sealed(&store, 2, 2);
+    store.allot(&at(3), 0).unwrap();
+    store.close().unwrap();
+    drop(store);
+    std::fs::write(dir.path().join("keys"), durable).unwrap();
+    let store = open(dir.path(), &master);
+    assert_eq!(count(&store, 1), 1);
+    // A journal or a hot tier may hold what was sealed with it: it says nothing, and breaks nothing.
+    assert!(!opens(&store, 2, &lost));
+    put(&store, 2, lost);
+    put(&store, 2, sealed(&store, 2, 3));
+    assert_eq!(count(&store, 2), 1);
+}
+
+#[test]
+fn keys_are_durable_before_the_step_that_holds_what_they_sealed_is_applied() {
+    let (dir, master) = (TempDir::new().unwrap(), MasterKey::generate());
+    let store = open(dir.path(), &master);
+    let codec = store.codec();
+    let durable = || codec.keyring().unwrap().durable();
+    let before = durable();
+    let entry = sealed(&store, 1, 1);
+    assert_eq!(durable(), before);
+    let mut writer = store.writer.lock();
+    let db = store.db().unwrap();
+    let mut txn = Txn::new(&db, &store.verified, &store.codec);
+    let mut session = Session::find_or_make(&mut txn, &at(1), &mut writer.next_sid).unwrap();
+    session.put_record(1, entry.record).unwrap();
+    session.save().unwrap();
+    let step = writer.step(&mut txn);
+    step.unwrap();
+    assert!(durable() > before);
+}
