@@ -304,6 +304,26 @@ impl Keyring {
         }
     }
 
+    /// Seals nothing more with a session's keys, or one author's in it: new ones have the returned number or a greater
+    /// one, so a [destruction](Self::destroy) of those below takes nothing that is sealed from now on, however late it is.
+    pub(crate) fn retire(&self, session: u128, author: Option<u128>) -> u64 {
+        // A key that is being made has its number, and is not among the keys yet.
+        let _making = self.file.lock();
+        let mut state = self.state.write();
+        let below = state.next;
+        let doomed = Doomed {
+            session,
+            author,
+            below,
+        };
+        state.numbers.retain(|owner, n| !doomed.takes(*n, *owner));
+        for (number, key) in &mut state.keys {
+            key.retired |= doomed.takes(*number, key.owner);
+        }
+        self.has_retired.store(true, Relaxed);
+        below
+    }
+
     /// Destroys keys; durable when it returns. The count of forgets becomes `forgets`.
     ///
     /// # Errors

@@ -230,6 +230,13 @@ impl Codec {
         })
     }
 
+    /// Seals nothing more with the keys of a session, or of the author with this [`author_hash`] in it; new ones have
+    /// the returned number or a greater one.
+    pub(crate) fn retire(&self, session: &Address, author: Option<u128>) -> u64 {
+        let retire = |keyring: &Keyring| keyring.retire(session_hash(session), author);
+        self.keyring().map_or(0, retire)
+    }
+
     /// Destroys the keys below these numbers, of sessions or of authors in them; the count of forgets becomes `forgets`.
     ///
     /// # Errors

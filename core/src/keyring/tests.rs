@@ -192,3 +192,29 @@ fn numbers_go_on_beyond_what_is_reserved_at_once() {
             .all(|s| keyring.unseal(b"x", s).unwrap().is_some())
     );
 }
+
+#[test]
+fn a_late_destruction_takes_nothing_that_was_sealed_after_the_forget() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, master) = (dir.path().join("keys"), MasterKey::generate());
+    let keyring = open(&path, &master);
+    let seal = |keyring: &Keyring, author| keyring.seal((SESSION, author), b"x", b"text").unwrap();
+    let (of_ann, of_bob) = (seal(&keyring, ANN), seal(&keyring, BOB));
+    let below = keyring.retire(SESSION, ANN);
+    assert!(keyring.is_destroyed(&of_ann) && !keyring.is_destroyed(&of_bob));
+    assert!(keyring.unseal(b"x", &of_ann).unwrap().is_some());
+    let since = seal(&keyring, ANN);
+    assert!(since.key >= below && seal(&keyring, BOB).key == of_bob.key);
+    drop(keyring);
+    // Of two keys of one owner the newer one seals, also after a restart.
+    let keyring = open(&path, &master);
+    assert_eq!(seal(&keyring, ANN).key, since.key);
+    let doomed = Doomed {
+        below,
+        ..all_of(ANN)
+    };
+    keyring.destroy(&[doomed], 1).unwrap();
+    assert!(keyring.unseal(b"x", &of_ann).unwrap().is_none());
+    assert!(keyring.unseal(b"x", &since).unwrap().is_some());
+    assert_eq!(seal(&keyring, ANN).key, since.key);
+}

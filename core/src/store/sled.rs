@@ -350,7 +350,13 @@ impl Store for SledStore {
     }
 
     fn sessions_of(&self, author: &Author) -> Result<Vec<Address>> {
-        self.read(|txn| read::sessions_of(txn, author))
+        self.read(|txn| {
+            let mut sessions = read::sessions_of(txn, author)?;
+            sessions.extend(encryption::unfinished_of(txn, author)?);
+            sessions.sort();
+            sessions.dedup();
+            Ok(sessions)
+        })
     }
 
     fn erase(&self, session: &Address, what: &Erase) -> Result<Erased> {
@@ -380,7 +386,8 @@ impl Store for SledStore {
             erased.epoch = epoch;
             found.row.epoch = epoch;
             found.save()?;
-            let destroying = encryption::Destroying::of(&self.codec, session, what);
+            let forgets = writer.forgets;
+            let destroying = encryption::Destroying::begin(&txn, session, what, forgets)?;
             if let Some(destroying) = &destroying {
                 destroying.announce(&mut txn)?;
                 writer.forgets = destroying.forgets;

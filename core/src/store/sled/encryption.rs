@@ -5,13 +5,15 @@
 //! ```
 //! The store notes how many keys there were and how often keys were destroyed, so that a file of keys that is older than the
 //! store is refused, and a store that is older than the file of keys (yesterday's copy put back) is cleared of what was
-//! forgotten since. Invariant: a forget is durable in the store before its keys are destroyed; a forget that was cut short
-//! in between is finished at the next open.
+//! forgotten since. Invariants: a forget is durable in the store before its keys are destroyed; from before its step on
+//! nothing is sealed with them any more, so that they may be destroyed however late; a forget that was cut short in between
+//! is finished with the next one, or at the next open.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ::sled::Tree;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +27,7 @@ use crate::codec::{self, Codec, Kind};
 use crate::error::{Error, Result};
 use crate::key::Address;
 use crate::keyring::Keyring;
-use crate::message::Body;
+use crate::message::{Author, Body};
 use crate::store::Erase;
 use crate::summary::author_hash;
 
@@ -94,7 +96,7 @@ fn lost(config: &SledConfig) -> Error {
 }
 
 /// What a forget is about to destroy. Part of the stored format.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Destroying {
     #[serde(rename = "k")]
     session: String,
@@ -103,25 +105,47 @@ pub(super) struct Destroying {
     /// The count of forgets with this one.
     #[serde(rename = "f")]
     pub(super) forgets: u64,
+    /// Keys from this number on were made after it. One who wrote none destroyed all there were.
+    #[serde(rename = "b", default = "all_keys")]
+    below: u64,
+    /// Forgets before this one whose keys could not be destroyed yet.
+    #[serde(rename = "o", default, skip_serializing_if = "Vec::is_empty")]
+    older: Vec<Self>,
+}
+
+const fn all_keys() -> u64 {
+    u64::MAX
 }
 
 const DESTROYING: &str = "destroying";
 pub(super) const FORGETS: &str = "forgets";
 
 impl Destroying {
-    /// What an erasure destroys; nothing without keys, or when it goes by time.
-    pub(super) fn of(codec: &Codec, session: &Address, what: &Erase) -> Option<Self> {
+    /// Begins what an erasure destroys: nothing more is sealed with it. Nothing without keys, or when it goes by time.
+    pub(super) fn begin(
+        txn: &Txn<'_>,
+        session: &Address,
+        what: &Erase,
+        forgets: u64,
+    ) -> Outcome<Option<Self>> {
         let author = match what {
             Erase::All => None,
             Erase::Author(author) => Some(author_hash(author)),
-            Erase::Before(_) => return None,
+            Erase::Before(_) => return Ok(None),
         };
-        let keyring = codec.keyring()?;
-        Some(Self {
+        let Some(keyring) = txn.codec.keyring() else {
+            return Ok(None);
+        };
+        let mut older = unfinished(txn.tree, txn.codec)?;
+        let is_same = |d: &Self| d.session == session.as_str() && d.author == author;
+        older.retain(|d| !is_same(d));
+        Ok(Some(Self {
             session: session.as_str().to_owned(),
             author,
-            forgets: keyring.forgets() + 1,
-        })
+            forgets: forgets.max(keyring.forgets()) + 1,
+            below: txn.codec.retire(session, author),
+            older,
+        }))
     }
 
     /// Notes in the forget's own step which keys it is about to destroy.
@@ -131,19 +155,47 @@ impl Destroying {
         opening::put_number(txn, FORGETS, self.forgets)
     }
 
-    /// Destroys the keys; durable when it returns.
+    /// Destroys the keys, and those of the unfinished forgets before it; durable when it returns.
     pub(super) fn destroy(&self, codec: &Codec) -> Outcome<()> {
-        let session = Address::from_text(&self.session);
-        let keys = [(session, self.author, u64::MAX)];
+        let all = self.older.iter().chain([self]);
+        let keys = all.map(|d| (Address::from_text(&d.session), d.author, d.below));
+        let keys: Vec<_> = keys.collect();
         codec.destroy(&keys, self.forgets).map_err(Fault::Caller)
     }
 }
 
-/// Destroys the keys of a forget that was cut short after its step.
+fn note(tree: &Tree) -> Outcome<Option<Destroying>> {
+    let note = table::read(tree, &keys::meta(DESTROYING))?;
+    let read = |note: Bytes| codec::decode(Kind::Row, 0, &note).map_err(Fault::Damage);
+    note.map(read).transpose()
+}
+
+/// The forgets whose keys are not destroyed yet.
+fn unfinished(tree: &Tree, codec: &Codec) -> Outcome<Vec<Destroying>> {
+    let Some(keyring) = codec.keyring() else {
+        return Ok(Vec::new());
+    };
+    let Some(mut last) = note(tree)?.filter(|last| last.forgets > keyring.forgets()) else {
+        return Ok(Vec::new());
+    };
+    let mut all = std::mem::take(&mut last.older);
+    all.push(last);
+    Ok(all)
+}
+
+/// The sessions in which a forget of this author is not finished, as whoever repeats it must find them.
+pub(super) fn unfinished_of(txn: &Txn<'_>, author: &Author) -> Outcome<Vec<Address>> {
+    let hash = author_hash(author);
+    let concerned = |d: &Destroying| d.author.is_none_or(|author| author == hash);
+    let all = unfinished(txn.tree, txn.codec)?.into_iter();
+    let found = all.filter(concerned);
+    Ok(found.map(|d| Address::from_text(&d.session)).collect())
+}
+
+/// Destroys the keys of forgets that were cut short after their steps.
 fn finish(engine: &Engine, codec: &Codec) -> Outcome<()> {
-    let note = table::read(&engine.db, &keys::meta(DESTROYING))?
+    let note = note(&engine.db)?
         .ok_or_else(|| Fault::damage("what a forget was about to destroy is missing"))?;
-    let note: Destroying = codec::decode(Kind::Row, 0, &note).map_err(Fault::Damage)?;
     note.destroy(codec)
 }
 

@@ -65,6 +65,100 @@ fn opens(store: &SledStore, channel: u64, entry: &FlushEntry) -> bool {
     read.unwrap().body != Body::Void
 }
 
+/// While it lies there no file of keys is written anew.
+struct Obstacle(PathBuf);
+
+impl Obstacle {
+    fn new(dir: &TempDir) -> Self {
+        let path = dir.path().join("keys.new");
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Obstacle {
+    fn drop(&mut self) {
+        std::fs::remove_dir(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn what_is_said_after_a_forget_that_could_not_destroy_its_keys_survives_their_destruction() {
+    let (dir, master) = (TempDir::new().unwrap(), MasterKey::generate());
+    let store = open(dir.path(), &master);
+    let before = sealed(&store, 1, 1);
+    put(&store, 1, before.clone());
+    let obstacle = Obstacle::new(&dir);
+    store.erase(&at(1), &Erase::All).unwrap_err();
+    assert!(opens(&store, 1, &before), "its key is still there");
+    let after = sealed(&store, 1, 2);
+    put(&store, 1, after.clone());
+    drop((store, obstacle));
+    let store = open(dir.path(), &master);
+    assert!(!opens(&store, 1, &before));
+    assert!(opens(&store, 1, &after));
+    assert_eq!(count(&store, 1), 1);
+    assert!(store.check().unwrap().violations.is_empty());
+}
+
+#[test]
+fn forgets_that_could_not_destroy_their_keys_are_finished_by_the_next_one() {
+    let (dir, master) = (TempDir::new().unwrap(), MasterKey::generate());
+    let store = open(dir.path(), &master);
+    let said: Vec<_> = (1..=3).map(|n| sealed(&store, n, n)).collect();
+    for (channel, entry) in (1..).zip(&said) {
+        put(&store, channel, entry.clone());
+    }
+    let obstacle = Obstacle::new(&dir);
+    let by_ann = Erase::Author(ann());
+    store.erase(&at(1), &by_ann).unwrap_err();
+    store.erase(&at(2), &Erase::All).unwrap_err();
+    drop(obstacle);
+    // Who repeats it finds the sessions again, though nothing of the author stands there any more.
+    assert_eq!(store.sessions_of(&ann()).unwrap(), [at(1), at(2), at(3)]);
+    store.erase(&at(3), &by_ann).unwrap();
+    for (channel, entry) in (1..).zip(&said) {
+        assert!(!opens(&store, channel, entry), "session {channel}");
+    }
+    assert!(store.sessions_of(&ann()).unwrap().is_empty());
+}
+
+#[test]
+fn unfinished_forgets_are_all_finished_by_the_next_open() {
+    let (dir, master) = (TempDir::new().unwrap(), MasterKey::generate());
+    let store = open(dir.path(), &master);
+    let said = [sealed(&store, 1, 1), sealed(&store, 2, 2)];
+    put(&store, 1, said[0].clone());
+    put(&store, 2, said[1].clone());
+    let obstacle = Obstacle::new(&dir);
+    store.erase(&at(1), &Erase::All).unwrap_err();
+    store.erase(&at(2), &Erase::Author(ann())).unwrap_err();
+    drop((store, obstacle));
+    let store = open(dir.path(), &master);
+    assert!(!opens(&store, 1, &said[0]) && !opens(&store, 2, &said[1]));
+}
+
+#[test]
+fn the_note_of_an_older_program_still_reads() {
+    #[derive(Serialize)]
+    struct Old {
+        k: &'static str,
+        a: Option<u128>,
+        f: u64,
+    }
+    let old = Old {
+        k: "x",
+        a: None,
+        f: 3,
+    };
+    let note = codec::encode(Kind::Row, 0, &old).unwrap();
+    let read: Destroying = codec::decode(Kind::Row, 0, &note).unwrap();
+    assert_eq!(
+        (read.below, read.forgets, read.older),
+        (u64::MAX, 3, vec![])
+    );
+}
+
 #[test]
 fn a_step_tells_of_durable_keys_only_so_that_a_power_cut_refuses_no_start() {
     let (dir, master) = (TempDir::new().unwrap(), MasterKey::generate());
