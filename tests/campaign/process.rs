@@ -24,6 +24,48 @@ pub(crate) fn pause(time: Duration) {
     let _ = never.recv_timeout(time);
 }
 
+/// How a child that was to say one thing and end did so.
+#[derive(Debug)]
+pub(crate) struct Attempt<T> {
+    /// What it said; when it failed, its error.
+    pub(crate) said: Result<T, String>,
+    /// None when a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) took: Duration,
+}
+
+impl<T: DeserializeOwned> Attempt<T> {
+    /// Runs this program as `kind` to its end.
+    ///
+    /// # Errors
+    /// It cannot be started, or it said something else.
+    pub(crate) fn make(kind: &str, spec: &impl Serialize) -> anyhow::Result<Self> {
+        let began = Instant::now();
+        let ended = command(kind, spec)?.stdin(Stdio::null()).output()?;
+        let took = began.elapsed();
+        let said = if ended.status.success() {
+            let said = serde_json::from_slice(&ended.stdout);
+            Ok(said.with_context(|| format!("what the {kind} said"))?)
+        } else {
+            let lines = String::from_utf8_lossy(&ended.stderr);
+            let error = lines.lines().rfind(|line| line.starts_with("faults: "));
+            Err(error.unwrap_or_default().to_owned())
+        };
+        Ok(Self {
+            said,
+            code: ended.status.code(),
+            took,
+        })
+    }
+}
+
+/// This program as `kind`.
+fn command(kind: &str, spec: &impl Serialize) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["child", kind, &serde_json::to_string(spec)?]);
+    Ok(command)
+}
+
 /// A running child.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -54,8 +96,7 @@ impl Process {
         variables: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
         let logged = std::env::var_os("SCROLLBACK_LOG").is_some();
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["child", kind, &serde_json::to_string(spec)?])
+        let mut child = command(kind, spec)?
             .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
