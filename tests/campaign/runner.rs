@@ -55,8 +55,12 @@ struct Runner {
 impl Runner {
     /// Runs all rounds of the trials for which `is` holds, so many at the same time.
     fn rounds(&self, is: impl Fn(&Trial) -> bool, jobs: usize) {
-        let rows = self.rows.iter().filter(|(trial, _)| is(trial));
-        let all = rows.flat_map(|row| (0..row.0.rounds(self.amount)).map(move |n| (row, n)));
+        let mut rows: Vec<_> = self.rows.iter().filter(|(trial, _)| is(trial)).collect();
+        // Where rounds are few they are long: they come first, so that short ones fill what is left in the end.
+        rows.sort_by_key(|(trial, _)| trial.rounds(self.amount));
+        let all = rows
+            .into_iter()
+            .flat_map(|row| (0..row.0.rounds(self.amount)).map(move |n| (row, n)));
         let all = Mutex::new(all.collect::<Vec<_>>().into_iter());
         std::thread::scope(|scope| {
             for _ in 0..jobs {

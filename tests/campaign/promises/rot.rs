@@ -248,7 +248,7 @@ fn judge(cache: &CacheSpec, ledger: &Path, had: &Had) -> anyhow::Result<Outcome>
         .filter(|line| !line.contains("store.quarantined") && !line.contains(".damaged"));
     outcome.violations.extend(unknown.cloned());
     outcome.figures.push(("journal cut", u64::from(cut)));
-    goes_on(&mut outcome, cache, ledger, told)?;
+    goes_on(&mut outcome, cache, ledger, &told)?;
     Ok(outcome)
 }
 
@@ -272,7 +272,7 @@ fn goes_on(
     outcome: &mut Outcome,
     cache: &CacheSpec,
     ledger: &Path,
-    before: Told,
+    before: &Told,
 ) -> anyhow::Result<()> {
     write(cache, ledger, Duration::from_millis(100), true)?;
     let mut told = Told::read(ledger)?;
@@ -284,7 +284,7 @@ fn goes_on(
         "nothing is accepted any more".to_owned()
     });
     let later = read_back(cache, &told)?;
-    let lost = told.since(&before).lost(&later.exported);
+    let lost = told.since(before).lost(&later.exported);
     outcome.must(lost.is_empty(), || format!("lost after it: {lost:?}"));
     Ok(())
 }
