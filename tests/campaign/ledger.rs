@@ -64,6 +64,9 @@ pub(crate) struct Told {
     acknowledged: BTreeMap<Line, HashSet<u64>>,
     /// When each was acknowledged.
     times: HashMap<(Line, u64), i64>,
+    /// The ledger's lines, counted, at which each was first sent and first acknowledged.
+    sent_at: HashMap<(Line, u64), usize>,
+    acknowledged_at: HashMap<(Line, u64), usize>,
 }
 
 /// A message as it is read back.
@@ -85,6 +88,13 @@ pub(crate) fn said(text: &str) -> Option<Said> {
     Some((writer.parse().ok()?, n.parse().ok()?))
 }
 
+/// The numbers of a writer that were read in a session.
+fn there(read: &HashMap<String, Vec<Said>>, (session, writer): &Line) -> HashSet<u64> {
+    let said = read.get(session).into_iter().flatten();
+    let of_it = said.filter(|(w, _)| w == writer);
+    of_it.map(|(_, n)| *n).collect()
+}
+
 impl Told {
     /// Reads a ledger; a torn last line is no event. An absent file is an empty ledger.
     ///
@@ -96,10 +106,8 @@ impl Told {
             other => other.with_context(|| path.display().to_string())?,
         };
         let mut told = Self::default();
-        for line in text
-            .split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'))
-        {
+        let lines = text.split_inclusive('\n');
+        for (number, line) in lines.filter(|line| line.ends_with('\n')).enumerate() {
             let mut parts = line.trim_end().split(' ');
             let (Some(kind), Some(session), Some(writer), Some(n)) =
                 (parts.next(), parts.next(), parts.next(), parts.next())
@@ -108,42 +116,70 @@ impl Told {
             };
             let at = (session.to_owned(), writer.parse()?);
             let n = n.parse()?;
-            let all = if kind == "=" {
+            let (all, lines) = if kind == "=" {
                 if let Some(ms) = parts.next() {
                     told.times.insert((at.clone(), n), ms.parse()?);
                 }
-                &mut told.acknowledged
+                (&mut told.acknowledged, &mut told.acknowledged_at)
             } else {
-                &mut told.sent
+                (&mut told.sent, &mut told.sent_at)
             };
+            lines.entry((at.clone(), n)).or_insert(number);
             all.entry(at).or_default().insert(n);
         }
         Ok(told)
     }
 
-    /// Lets what was acknowledged in these times (first and last millisecond) be lost: it counts as sent only.
-    pub(crate) fn forgive(&mut self, windows: &[(i64, i64)]) {
+    /// Lets what was acknowledged in these times (first and last millisecond) be lost: it counts as sent only. Of each
+    /// session and writer only the last of each time may be lost, nothing before what is there.
+    pub(crate) fn forgive(&mut self, windows: &[(i64, i64)], read: &HashMap<String, Vec<Said>>) {
         let times = &self.times;
         for (line, all) in &mut self.acknowledged {
-            all.retain(|n| {
-                let at = times.get(&(line.clone(), *n));
-                !at.is_some_and(|ms| windows.iter().any(|(from, to)| (from..=to).contains(&ms)))
-            });
+            let there = there(read, line);
+            for (from, to) in windows {
+                let at = |n: &u64| times.get(&(line.clone(), *n));
+                let of_it = all
+                    .iter()
+                    .filter(|n| at(n).is_some_and(|ms| (from..=to).contains(&ms)));
+                let mut of_it: Vec<u64> = of_it.copied().collect();
+                of_it.sort_unstable();
+                // What was sent last may be there without having been acknowledged.
+                while let Some(n) = of_it.pop() {
+                    if there.contains(&n) || there.contains(&(n + 1)) && !all.contains(&(n + 1)) {
+                        break;
+                    }
+                    all.remove(&n);
+                }
+            }
         }
     }
 
     /// When what was acknowledged and was not read had been acknowledged.
     pub(crate) fn lost_at(&self, read: &HashMap<String, Vec<Said>>) -> Vec<i64> {
-        let is_there = |(session, writer): &Line, n: u64| {
-            read.get(session)
-                .is_some_and(|said| said.contains(&(*writer, n)))
-        };
-        let acknowledged = self.acknowledged.iter();
-        acknowledged
-            .flat_map(|(line, all)| all.iter().map(move |n| (line, *n)))
-            .filter(|(line, n)| !is_there(line, *n))
-            .filter_map(|(line, n)| self.times.get(&(line.clone(), n)).copied())
-            .collect()
+        let mut times = Vec::new();
+        for (line, all) in &self.acknowledged {
+            let lost = all
+                .difference(&there(read, line))
+                .copied()
+                .collect::<Vec<_>>();
+            let at = |n| self.times.get(&(line.clone(), n)).copied();
+            times.extend(lost.into_iter().filter_map(at));
+        }
+        times
+    }
+
+    /// What was acknowledged and was not read though something later of its session and writer was, a line for each.
+    pub(crate) fn gaps(&self, read: &HashMap<String, Vec<Said>>) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (line, all) in &self.acknowledged {
+            let there = there(read, line);
+            let last = there.iter().max().copied().unwrap_or_default();
+            let first = all.difference(&there).filter(|n| **n < last).min();
+            if let Some(n) = first {
+                wrong.push(format!("{}: {}.{n}, {last} is there", line.0, line.1));
+            }
+        }
+        wrong
     }
 
     /// How many appends were acknowledged.
@@ -174,9 +210,18 @@ impl Told {
             .collect()
     }
 
-    /// What does not hold of what was read: every acknowledged append exactly once, in order; one that was not
-    /// acknowledged at most once; nothing that was never sent.
+    /// What does not hold of what was read: every acknowledged append exactly once; one that was not acknowledged at most
+    /// once; each after all that was acknowledged in its session before it was sent; nothing that was never sent.
     pub(crate) fn judge(&self, read: &HashMap<String, Vec<Said>>) -> Vec<String> {
+        let mut wrong = self.judge_by_writer(read);
+        for (session, said) in read {
+            wrong.extend(self.misplaced(session, said));
+        }
+        wrong
+    }
+
+    /// The same, but the order of each writer's only.
+    pub(crate) fn judge_by_writer(&self, read: &HashMap<String, Vec<Said>>) -> Vec<String> {
         let mut wrong = Vec::new();
         for (session, said) in read {
             let mut last: HashMap<u64, u64> = HashMap::new();
@@ -198,17 +243,35 @@ impl Told {
         wrong
     }
 
+    /// The first in a session that comes before what was acknowledged before it was sent.
+    fn misplaced(&self, session: &str, said: &[Said]) -> Option<String> {
+        let at = |(writer, n): &Said| ((session.to_owned(), *writer), *n);
+        let mut earliest: Option<(usize, &Said)> = None;
+        for own in said.iter().rev() {
+            let sent = self.sent_at.get(&at(own)).copied().unwrap_or(usize::MAX);
+            if let Some((acknowledged, other)) = earliest
+                && acknowledged < sent
+            {
+                let ((w, n), (v, m)) = (own, other);
+                return Some(format!(
+                    "{session}: {w}.{n} comes before {v}.{m}, which was acknowledged before it was sent"
+                ));
+            }
+            if let Some(acknowledged) = self.acknowledged_at.get(&at(own))
+                && earliest.is_none_or(|(before, _)| *acknowledged < before)
+            {
+                earliest = Some((*acknowledged, own));
+            }
+        }
+        None
+    }
+
     /// What was acknowledged and was not read, a line for each session and writer.
     pub(crate) fn lost(&self, read: &HashMap<String, Vec<Said>>) -> Vec<String> {
         let mut wrong = Vec::new();
-        for ((session, writer), all) in &self.acknowledged {
-            let there: HashSet<u64> = read
-                .get(session)
-                .into_iter()
-                .flatten()
-                .filter(|(w, _)| w == writer)
-                .map(|(_, n)| *n)
-                .collect();
+        for (line, all) in &self.acknowledged {
+            let (session, writer) = line;
+            let there = there(read, line);
             let mut lost: Vec<_> = all.difference(&there).collect();
             lost.sort_unstable();
             if !lost.is_empty() {
@@ -226,7 +289,7 @@ impl Told {
         let mut since = Self {
             sent: self.sent.clone(),
             acknowledged: self.acknowledged.clone(),
-            times: HashMap::new(),
+            ..Self::default()
         };
         for (line, all) in &mut since.acknowledged {
             let before = early.acknowledged.get(line);

@@ -47,7 +47,7 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 2)]
     jobs: usize,
     /// Plant mistakes, one after the other, and show that each is found.
-    #[arg(long, conflicts_with_all = ["rounds", "share", "ci"])]
+    #[arg(long, conflicts_with_all = ["rounds", "share"])]
     self_test: bool,
     /// Print the table as JSON on stdout.
     #[arg(long)]
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.child {
         Some(Child::Child { kind, spec }) => child::run(&kind, &spec).map(|()| true),
-        None if arguments.self_test => self_test::run(),
+        None if arguments.self_test => self_test::run(arguments.ci),
         None => campaign(&arguments),
     };
     match done {

@@ -3,6 +3,7 @@
 //! Invariant: a child ends with the value that stands for it.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -14,10 +15,55 @@ use serde::de::DeserializeOwned;
 /// How long a child may take for what it is asked.
 const WITHIN: Duration = Duration::from_secs(120);
 
+/// The signal of an abort.
+const ABORT: i32 = 6;
+
 /// Waits for a while, or until never: for faults that are made at a moment.
 pub(crate) fn pause(time: Duration) {
     let (_open, never) = mpsc::channel::<()>();
     let _ = never.recv_timeout(time);
+}
+
+/// How a child that was to say one thing and end did so.
+#[derive(Debug)]
+pub(crate) struct Attempt<T> {
+    /// What it said; when it failed, its error.
+    pub(crate) said: Result<T, String>,
+    /// None when a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) took: Duration,
+}
+
+impl<T: DeserializeOwned> Attempt<T> {
+    /// Runs this program as `kind` to its end.
+    ///
+    /// # Errors
+    /// It cannot be started, or it said something else.
+    pub(crate) fn make(kind: &str, spec: &impl Serialize) -> anyhow::Result<Self> {
+        let began = Instant::now();
+        let ended = command(kind, spec)?.stdin(Stdio::null()).output()?;
+        let took = began.elapsed();
+        let said = if ended.status.success() {
+            let said = serde_json::from_slice(&ended.stdout);
+            Ok(said.with_context(|| format!("what the {kind} said"))?)
+        } else {
+            let lines = String::from_utf8_lossy(&ended.stderr);
+            let error = lines.lines().rfind(|line| line.starts_with("faults: "));
+            Err(error.unwrap_or_default().to_owned())
+        };
+        Ok(Self {
+            said,
+            code: ended.status.code(),
+            took,
+        })
+    }
+}
+
+/// This program as `kind`.
+fn command(kind: &str, spec: &impl Serialize) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["child", kind, &serde_json::to_string(spec)?]);
+    Ok(command)
 }
 
 /// A running child.
@@ -26,6 +72,8 @@ pub(crate) struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Option<BufReader<ChildStdout>>,
+    /// It has said something: from then on it runs until it is ended.
+    spoke: bool,
     what: String,
 }
 
@@ -48,8 +96,7 @@ impl Process {
         variables: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
         let logged = std::env::var_os("SCROLLBACK_LOG").is_some();
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["child", kind, &serde_json::to_string(spec)?])
+        let mut child = command(kind, spec)?
             .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -64,6 +111,7 @@ impl Process {
             stdin: child.stdin.take(),
             stdout: child.stdout.take().map(BufReader::new),
             child,
+            spoke: false,
             what: kind.to_owned(),
         })
     }
@@ -77,6 +125,7 @@ impl Process {
         let mut line = String::new();
         stdout.read_line(&mut line)?;
         ensure!(!line.is_empty(), "the {} ended without a word", self.what);
+        self.spoke = true;
         serde_json::from_str(&line).with_context(|| format!("the {} said {line}", self.what))
     }
 
@@ -89,14 +138,6 @@ impl Process {
         let stdin = self.stdin.as_mut().context("its input is closed")?;
         stdin.write_all(format!("{line}\n").as_bytes())?;
         Ok(stdin.flush()?)
-    }
-
-    /// True while it runs.
-    ///
-    /// # Errors
-    /// It cannot be asked.
-    pub(crate) fn runs(&mut self) -> anyhow::Result<bool> {
-        Ok(self.child.try_wait()?.is_none())
     }
 
     /// Sends a signal by name, such as `TERM` or `STOP`.
@@ -112,15 +153,39 @@ impl Process {
         Ok(())
     }
 
-    /// Ends it as `kill -9` does; true when it still ran.
+    /// Ends it as `kill -9` does.
     ///
     /// # Errors
-    /// It cannot be waited for.
-    pub(crate) fn kill(mut self) -> anyhow::Result<bool> {
-        let ran = self.runs()?;
+    /// It had said that it was open and ended by itself, or it cannot be waited for.
+    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            ensure!(
+                !self.spoke,
+                "the {} ended by itself ({status}) before it was killed",
+                self.what
+            );
+            return Ok(());
+        }
         self.child.kill()?;
         self.child.wait()?;
-        Ok(ran)
+        Ok(())
+    }
+
+    /// Waits until it has ended itself as of kill -9.
+    ///
+    /// # Errors
+    /// It ended in another way, or not in time; then it is killed.
+    pub(crate) fn aborted(mut self) -> anyhow::Result<()> {
+        let until = Instant::now() + WITHIN;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait()? {
+                let ended = status.signal() == Some(ABORT);
+                ensure!(ended, "the {} did not end itself: {status}", self.what);
+                return Ok(());
+            }
+            pause(Duration::from_millis(2));
+        }
+        bail!("the {} did not end itself within {WITHIN:?}", self.what)
     }
 
     /// Closes its input and waits for its end; its exit code, and what it printed since it was last read.

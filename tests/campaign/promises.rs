@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use crate::trial::Trial;
+use crate::trial::{Outcome, Trial};
 
 mod changes;
 mod clock;
@@ -24,6 +24,17 @@ mod rot;
 mod shutdown;
 mod stalled;
 mod yesterday;
+
+/// What can be shown only when there are leases between processes: it is run where it is named.
+const SEVERAL: &Trial = &Trial {
+    promise: "P10",
+    fault: "several processes over one Redis, stopped for longer than a lease",
+    ci: 1,
+    full: 1,
+    least: 0,
+    alone: false,
+    run: |_| Ok(Outcome::not_run("it belongs to several processes")),
+};
 
 /// Every trial, in the order in which they run.
 fn all() -> impl Iterator<Item = &'static Trial> {
@@ -51,6 +62,7 @@ fn all() -> impl Iterator<Item = &'static Trial> {
     ]
     .into_iter()
     .flatten()
+    .chain([SEVERAL])
 }
 
 /// The trials of these promises (all when none is named) whose fault contains `only`.
@@ -71,7 +83,8 @@ pub(crate) fn chosen(names: &[String], only: Option<&str>) -> anyhow::Result<Vec
         );
     }
     let wanted = |trial: &&'static Trial| {
-        (names.is_empty() || names.iter().any(|name| is(trial, name)))
+        let named = names.iter().any(|name| is(trial, name));
+        (named || (names.is_empty() && trial.promise != SEVERAL.promise))
             && only.is_none_or(|text| trial.fault.contains(text))
     };
     let chosen: Vec<_> = all().filter(wanted).collect();

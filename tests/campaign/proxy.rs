@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use parking_lot::{Condvar, Mutex};
 
-/// What the network does to bytes and to new connections.
+/// What the network does to bytes and to new connections; a reply is delivered as the weather was when it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weather {
     Fair,
@@ -228,22 +228,15 @@ fn deliver(
     shared: &Shared,
 ) -> std::io::Result<()> {
     match weather {
-        Weather::Late(time) => wait(shared, weather, time),
+        Weather::Late(time) => wait(shared, time)?,
         Weather::SomeLate(percent, from, until) if fastrand::u8(..100) < percent => {
-            wait(
-                shared,
-                weather,
-                Duration::from_millis(fastrand::u64(from..until)),
-            );
+            wait(shared, Duration::from_millis(fastrand::u64(from..until)))?;
         }
         Weather::Trickle | Weather::Split => {
-            for (at, byte) in bytes.iter().enumerate() {
-                if shared.sky.lock().weather != weather {
-                    return to.write_all(bytes.get(at..).unwrap_or_default());
-                }
+            for byte in bytes {
                 to.write_all(&[*byte])?;
                 if weather == Weather::Trickle {
-                    wait(shared, weather, Duration::from_secs(1));
+                    wait(shared, Duration::from_secs(1))?;
                 }
             }
             return Ok(());
@@ -253,11 +246,15 @@ fn deliver(
     to.write_all(bytes)
 }
 
-/// Waits, at most until the weather changes.
-fn wait(shared: &Shared, weather: Weather, time: Duration) {
+/// Waits, whatever becomes of the weather: what is on its way is late also when it is fair again.
+fn wait(shared: &Shared, time: Duration) -> std::io::Result<()> {
     let until = Instant::now() + time;
     let mut sky = shared.sky.lock();
-    while sky.weather == weather && !sky.ended && Instant::now() < until {
+    while !sky.ended && Instant::now() < until {
         shared.changed.wait_until(&mut sky, until);
     }
+    if sky.ended {
+        return Err(std::io::ErrorKind::ConnectionAborted.into());
+    }
+    Ok(())
 }

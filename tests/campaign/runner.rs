@@ -3,8 +3,7 @@
 //! Invariant: an error of the harness itself is a violation: a round that could not be judged has not passed.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
@@ -15,49 +14,95 @@ use crate::trial::{Amount, Outcome, Round, Trial};
 /// Violations that are told of one fault; the rest is counted.
 const TOLD: usize = 20;
 
-/// Runs every trial, one after the other.
+/// The longest a first read may take (99 of 100), in microseconds.
+const FIRST_READ_US: u64 = 50_000;
+
+/// Runs every trial: the rounds of those that may share the machine side by side, then the others one after the other.
 pub(crate) fn run(trials: &[&'static Trial], amount: Amount, seed: u64, jobs: usize) -> Vec<Row> {
-    let total: u64 = trials.iter().map(|t| t.rounds(amount)).sum();
-    let bar = ProgressBar::new(total);
-    if let Ok(style) =
-        ProgressStyle::with_template("[{elapsed_precise}] {bar:30} {pos}/{len} {wide_msg}")
-    {
-        bar.set_style(style);
-    }
-    let rows = trials
-        .iter()
-        .map(|trial| one(trial, amount, seed, jobs, &bar))
-        .collect();
-    bar.finish_and_clear();
-    rows
+    let runner = Runner {
+        bar: bar(trials.iter().map(|t| t.rounds(amount)).sum()),
+        amount,
+        seed,
+        rows: trials
+            .iter()
+            .map(|trial| (*trial, Mutex::default()))
+            .collect(),
+    };
+    runner.rounds(|trial| !trial.alone, jobs.max(1));
+    runner.rounds(|trial| trial.alone, 1);
+    runner.bar.finish_and_clear();
+    let rows = runner.rows.into_iter();
+    rows.map(|(trial, gathered)| gathered.into_inner().row(trial))
+        .collect()
 }
 
-fn one(trial: &'static Trial, amount: Amount, seed: u64, jobs: usize, bar: &ProgressBar) -> Row {
-    let rounds = trial.rounds(amount);
-    let jobs = if trial.alone { 1 } else { jobs.max(1) };
-    let began = Instant::now();
-    bar.set_message(format!("{} {}", trial.promise, trial.fault));
-    let next = AtomicU64::new(0);
-    let gathered = Mutex::new(Gathered::default());
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::SeqCst);
-                    if number >= rounds || gathered.lock().not_run.is_some() {
-                        return;
+fn bar(rounds: u64) -> ProgressBar {
+    let bar = ProgressBar::new(rounds);
+    let style = "[{elapsed_precise}] {bar:30} {pos}/{len} {wide_msg}";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+struct Runner {
+    bar: ProgressBar,
+    amount: Amount,
+    seed: u64,
+    rows: Vec<(&'static Trial, Mutex<Gathered>)>,
+}
+
+impl Runner {
+    /// Runs all rounds of the trials for which `is` holds, so many at the same time.
+    fn rounds(&self, is: impl Fn(&Trial) -> bool, jobs: usize) {
+        let mut rows: Vec<_> = self.rows.iter().filter(|(trial, _)| is(trial)).collect();
+        // Where rounds are few they are long: they come first, so that short ones fill what is left in the end.
+        rows.sort_by_key(|(trial, _)| trial.rounds(self.amount));
+        let all = rows
+            .into_iter()
+            .flat_map(|row| (0..row.0.rounds(self.amount)).map(move |n| (row, n)));
+        let all = Mutex::new(all.collect::<Vec<_>>().into_iter());
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                scope.spawn(|| {
+                    loop {
+                        let next = all.lock().next();
+                        let Some(((trial, gathered), number)) = next else {
+                            return;
+                        };
+                        self.one(trial, gathered, number);
                     }
-                    // Every round of every fault its own choices, the same for the same seed.
-                    let seed = seed.wrapping_mul(1_000_003).wrapping_add(number);
-                    gathered
-                        .lock()
-                        .add(trial, number, seed, round(trial, number, seed), bar);
-                    bar.inc(1);
-                }
-            });
+                });
+            }
+        });
+    }
+
+    fn one(&self, trial: &'static Trial, gathered: &Mutex<Gathered>, number: u64) {
+        let Self { bar, amount, .. } = self;
+        bar.set_message(format!("{} {}", trial.promise, trial.fault));
+        // Every round of every fault its own choices, the same for the same seed.
+        let seed = self.seed.wrapping_mul(1_000_003).wrapping_add(number);
+        if gathered.lock().not_run.is_none() {
+            let began = Instant::now();
+            let outcome = round(trial, number, seed);
+            let mut gathered = gathered.lock();
+            gathered.took += began.elapsed();
+            gathered.add(trial, number, seed, outcome, bar);
         }
-    });
-    gathered.into_inner().row(trial, began.elapsed().as_secs())
+        bar.inc(1);
+        let mut gathered = gathered.lock();
+        gathered.over += 1;
+        if gathered.over == trial.rounds(*amount) {
+            let of_all = format!("seed {}", self.seed);
+            for wrong in gathered.of_all_rounds(*amount) {
+                gathered.violated += 1;
+                gathered.tell(trial, &of_all, &wrong, bar);
+            }
+            let seconds = gathered.took.as_secs();
+            let Trial { promise, fault, .. } = trial;
+            bar.suspend(|| crate::eprintln(&format!("{seconds:4} s  {promise} {fault}")));
+        }
+    }
 }
 
 fn round(trial: &Trial, number: u64, seed: u64) -> Outcome {
@@ -90,12 +135,19 @@ fn round(trial: &Trial, number: u64, seed: u64) -> Outcome {
 
 #[derive(Debug, Default)]
 struct Gathered {
+    /// Rounds that are over, run or not.
+    over: u64,
+    /// What its rounds took together; some ran at the same time.
+    took: Duration,
     rounds: u64,
     acked: u64,
     /// Rounds with at least one violation.
     violated: u64,
     told: usize,
     figures: BTreeMap<&'static str, u64>,
+    first_reads_us: Vec<u64>,
+    /// In how many rounds something failed at each point.
+    points: BTreeMap<&'static str, u64>,
     not_run: Option<String>,
 }
 
@@ -112,19 +164,47 @@ impl Gathered {
             let largest = self.figures.entry(name).or_default();
             *largest = (*largest).max(value);
         }
+        self.first_reads_us.extend(outcome.first_reads_us);
+        for (point, failed) in outcome.points {
+            *self.points.entry(point).or_default() += u64::from(failed);
+        }
         for violation in outcome.violations {
-            if self.told < TOLD {
-                let head = format!(
-                    "{} {}, round {number}, seed {seed}",
-                    trial.promise, trial.fault
-                );
-                bar.suspend(|| crate::eprintln(&format!("VIOLATION {head}: {violation}")));
-            }
-            self.told += 1;
+            let round = format!("round {number}, seed {seed}");
+            self.tell(trial, &round, &violation, bar);
         }
     }
 
-    fn row(self, trial: &Trial, seconds: u64) -> Row {
+    /// What does not hold of all rounds together.
+    fn of_all_rounds(&mut self, amount: Amount) -> Vec<String> {
+        let least = amount.least_failures();
+        let spared = self.points.iter().filter(|(_, rounds)| **rounds < least);
+        let mut wrong: Vec<_> = spared
+            .map(|(point, rounds)| format!("something failed at {point} in {rounds} rounds only"))
+            .collect();
+        self.first_reads_us.sort_unstable();
+        let all = self.first_reads_us.len();
+        let at = (all * 99).div_ceil(100).saturating_sub(1);
+        if let Some(p99) = self.first_reads_us.get(at) {
+            self.figures.insert("first read p99 ms", p99 / 1_000);
+            if *p99 > FIRST_READ_US {
+                wrong.push(format!(
+                    "99 of 100 of {all} first reads took up to {p99} µs"
+                ));
+            }
+        }
+        wrong
+    }
+
+    fn tell(&mut self, trial: &Trial, round: &str, violation: &str, bar: &ProgressBar) {
+        if self.told < TOLD {
+            let Trial { promise, fault, .. } = trial;
+            let line = format!("VIOLATION {promise} {fault}, {round}: {violation}");
+            bar.suspend(|| crate::eprintln(&line));
+        }
+        self.told += 1;
+    }
+
+    fn row(self, trial: &Trial) -> Row {
         Row {
             promise: trial.promise,
             fault: trial.fault,
@@ -132,7 +212,7 @@ impl Gathered {
             acked: self.acked,
             violations: self.violated,
             counts: self.acked >= trial.least || self.not_run.is_some(),
-            seconds,
+            seconds: self.took.as_secs(),
             figures: self.figures,
             not_run: self.not_run,
         }

@@ -2,6 +2,7 @@
 //!
 //! Every plant is run by this same program with `SCROLLBACK_PLANT` set, which only its children heed.
 
+use std::collections::HashSet;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
@@ -13,7 +14,12 @@ struct Case {
     promise: &'static str,
     only: &'static str,
     rounds: u32,
+    /// What a violation says that only this plant's mistake causes.
+    says: &'static str,
 }
+
+const LOST: &str = "are lost";
+const TWICE: &str = "is there twice";
 
 const CASES: [Case; 5] = [
     Case {
@@ -21,56 +27,72 @@ const CASES: [Case; 5] = [
         promise: "P3",
         only: "power cut, synced",
         rounds: 10,
+        says: LOST,
     },
     Case {
         plant: "skipped-fsync",
         promise: "P3",
         only: "power cut, synced",
         rounds: 10,
+        says: LOST,
     },
     Case {
         plant: "acknowledge-before-journal",
         promise: "P2",
         only: "",
         rounds: 4,
+        says: LOST,
     },
     Case {
         plant: "redis-only-acknowledge",
         promise: "P4",
         only: "FLUSHALL",
         rounds: 4,
+        says: LOST,
     },
     Case {
         plant: "no-duplicate-check",
         promise: "P2",
         only: "",
         rounds: 4,
+        says: TWICE,
     },
 ];
 
-/// True when every planted mistake was found.
+/// True when every planted mistake was found; in `ci`, also when a fault cannot be made on this machine.
 ///
 /// # Errors
 /// The campaign cannot be run.
-pub(crate) fn run() -> anyhow::Result<bool> {
+pub(crate) fn run(ci: bool) -> anyhow::Result<bool> {
     let mut all = true;
     for case in &CASES {
         let verdict = case.run()?;
-        all &= verdict != Verdict::Missed;
+        all &= match verdict {
+            Verdict::Found(_) => true,
+            Verdict::NotRun => ci,
+            Verdict::Missed => false,
+        };
         let Case {
             plant,
             promise,
             only,
             rounds,
+            ..
         } = case;
         let told = match verdict {
-            Verdict::Found(n) => format!("found, in {n} of {rounds} rounds"),
+            Verdict::Found(n) => format!("found, in {n} of {rounds} rounds or more"),
             Verdict::NotRun => "not run: its fault cannot be made on this machine".to_owned(),
             Verdict::Missed => "NOT FOUND".to_owned(),
         };
         crate::println(&format!("{plant:28} {promise:3} {only:18} {told}"));
     }
     Ok(all)
+}
+
+/// The round of which a line tells a violation.
+fn round(line: &str) -> Option<&str> {
+    let (_, rest) = line.strip_prefix("VIOLATION ")?.split_once(", round ")?;
+    rest.split(',').next()
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -95,13 +117,15 @@ impl Case {
         );
         let table: Value = serde_json::from_slice(&ran.stdout)?;
         let row = table.pointer("/rows/0").context("no row")?;
-        let violations = row.get("violations").and_then(Value::as_u64).unwrap_or(0);
         if row.get("not_run").and_then(Value::as_bool) == Some(true) {
             return Ok(Verdict::NotRun);
         }
-        Ok(match violations {
+        let told = String::from_utf8_lossy(&ran.stderr);
+        let of_plant = told.lines().filter(|line| line.contains(self.says));
+        let rounds: HashSet<_> = of_plant.filter_map(round).collect();
+        Ok(match rounds.len() {
             0 => Verdict::Missed,
-            n => Verdict::Found(n),
+            n => Verdict::Found(n as u64),
         })
     }
 }

@@ -45,6 +45,18 @@ impl Trial {
     }
 }
 
+impl Amount {
+    /// The fewest rounds in which each point must have failed.
+    pub(crate) const fn least_failures(self) -> u64 {
+        match self {
+            Self::Full => 20,
+            Self::Ci => 1,
+            // Not every point's turn comes.
+            Self::Share(_) | Self::Rounds(_) => 0,
+        }
+    }
+}
+
 /// One round: its seed and a directory of its own that goes when the round is over, unless it failed.
 #[derive(Debug)]
 pub(crate) struct Round {
@@ -101,6 +113,10 @@ pub(crate) struct Outcome {
     pub(crate) violations: Vec<String>,
     /// Figures by name, of which the table shows the largest: milliseconds of a first read, for example.
     pub(crate) figures: Vec<(&'static str, u64)>,
+    /// How long first reads took, in microseconds: 99 of 100 of all rounds together are judged.
+    pub(crate) first_reads_us: Vec<u64>,
+    /// Points that were armed, and whether something failed there: the table demands so many failures of each.
+    pub(crate) points: Vec<(&'static str, bool)>,
     /// Why this fault cannot be made on this machine.
     pub(crate) not_run: Option<String>,
 }
@@ -126,6 +142,8 @@ impl Outcome {
         self.acked += other.acked;
         self.violations.extend(other.violations);
         self.figures.extend(other.figures);
+        self.points.extend(other.points);
+        self.first_reads_us.extend(other.first_reads_us);
         self.not_run = self.not_run.take().or(other.not_run);
     }
 }

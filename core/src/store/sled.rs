@@ -56,7 +56,7 @@ mod table;
 mod tests;
 
 #[cfg(feature = "faults")]
-pub(crate) use ::sled::fail::set as arm_fault;
+pub(crate) use ::sled::fail::{is_active as pass_fault, set as arm_fault};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use session::is_row;
 

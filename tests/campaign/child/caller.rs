@@ -110,10 +110,15 @@ async fn call(spec: CallerSpec) -> anyhow::Result<()> {
     tasks.spawn(Arc::clone(&caller).newcomers());
     say(&"open")?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(line) = lines.next_line().await? {
-        match line.as_str() {
-            "back" => say(&caller.back().await)?,
-            _ => say(&caller.report())?,
+    loop {
+        tokio::select! {
+            line = lines.next_line() => match line?.as_deref() {
+                None => break,
+                Some("back") => say(&caller.back().await)?,
+                Some(_) => say(&caller.report())?,
+            },
+            // None ends by itself: a task that does has failed.
+            Some(ended) = tasks.join_next() => ended??,
         }
     }
     caller.stop.store(true, SeqCst);

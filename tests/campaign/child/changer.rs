@@ -170,6 +170,11 @@ impl Shared {
         }
     }
 
+    fn failed(&self, name: &str, what: &str, error: &scrollback::Error) -> anyhow::Result<()> {
+        let line = format!("! {name}: {what} failed: {error}\n");
+        self.ledger.line(&line)
+    }
+
     async fn read(self: Arc<Self>, mut rng: fastrand::Rng) -> anyhow::Result<()> {
         loop {
             let (_, name, session) = self.session(&mut rng);
@@ -177,11 +182,17 @@ impl Shared {
             let (shown, whole) = match rng.u8(..100) {
                 0..40 => match session.context().await {
                     Ok(context) => (context.messages.iter().map(|m| shown(m)).collect(), false),
-                    Err(_) => continue,
+                    Err(e) => {
+                        self.failed(&name, "a context", &e)?;
+                        continue;
+                    }
                 },
                 40..60 => match session.export().await {
                     Ok(all) => (all.iter().map(|(_, m)| shown(m)).collect(), true),
-                    Err(_) => continue,
+                    Err(e) => {
+                        self.failed(&name, "an export", &e)?;
+                        continue;
+                    }
                 },
                 60..65 => {
                     let _ = self.cache.flush().await;

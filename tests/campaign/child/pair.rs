@@ -32,6 +32,8 @@ pub(crate) struct PairSpec {
     /// Sessions written once at the start, for timing a first read after a fault.
     pub(crate) cold: u64,
     pub(crate) pause_ms: u64,
+    /// Writers rest while first reads are timed: as fast as they write, they would be what is timed.
+    pub(crate) rest: bool,
 }
 
 /// What one of the two sees.
@@ -121,7 +123,7 @@ async fn obey(shared: &Shared, line: &str) -> anyhow::Result<()> {
             say(&line)
         }
         "calm" => {
-            let calm = calm(&shared.caches, &shared.spec).await?;
+            let calm = calm(shared).await?;
             shared.calm.store(true, SeqCst);
             say(&calm)
         }
@@ -320,20 +322,38 @@ async fn settled(caches: &[Cache; 2], sessions: u64) -> anyhow::Result<()> {
     }
 }
 
-async fn calm(caches: &[Cache; 2], spec: &PairSpec) -> anyhow::Result<Calm> {
+/// How long the threads of this process were ready to run and the machine ran something else; where the system does not
+/// tell, never.
+fn machine_waited() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task");
+    let waited = tasks.into_iter().flatten().flatten().filter_map(|task| {
+        let told = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        told.split(' ').nth(1)?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(waited.sum::<u64>())
+}
+
+async fn calm(shared: &Shared) -> anyhow::Result<Calm> {
+    let Shared { caches, spec, .. } = shared;
     let began = Instant::now();
     settled(caches, spec.sessions).await?;
     let mut calm = Calm {
         back_ms: u64::try_from(began.elapsed().as_millis())?,
         ..Calm::default()
     };
+    let _resting = if spec.rest {
+        Some(shared.writing.write().await)
+    } else {
+        None
+    };
     for cache in caches {
         for cold in 0..spec.cold {
             let session = cache.session(key(&format!("cold{cold}")));
-            let began = Instant::now();
+            let (began, waited) = (Instant::now(), machine_waited());
             let context = session.context().await?;
-            calm.first_reads_us
-                .push(u64::try_from(began.elapsed().as_micros())?);
+            let waited = machine_waited().saturating_sub(waited);
+            let took = began.elapsed().saturating_sub(waited);
+            calm.first_reads_us.push(u64::try_from(took.as_micros())?);
             let all = context.messages.len() as u64;
             ensure!(all == COLD, "cold{cold}: {all} of {COLD} messages");
         }

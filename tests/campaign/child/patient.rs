@@ -1,7 +1,8 @@
 //! Appends and reads while it is made to suffer, measures how long every call took, and tells what came of it.
 //!
-//! Orders come as lines on its standard input: `arm POINT ACTION`, `sled POINT,BITS`, `well` (disarms everything, then
-//! appends until something is durable and prints a [`Well`]), `stop` (ends in good order and prints a [`Suffered`]).
+//! Orders come as lines on its standard input: `arm POINT ACTION`, `sled POINT,BITS`, `await POINT` (until something has
+//! failed there, or for a while), `well` (disarms everything, then appends until something is durable and prints a
+//! [`Well`]), `suffered` (prints a [`Suffered`]), `stop` (ends in good order and prints one).
 //! It opens its cache again and again until it is open, and prints `"open"` then. Knows no fault's meaning.
 
 use std::collections::BTreeSet;
@@ -23,6 +24,9 @@ use crate::ledger::{Ledger, Told, text};
 
 /// How long it may take until it is well again.
 const WELL: Duration = Duration::from_secs(20);
+
+/// How long it may take until a point is passed.
+const PASSED: Duration = Duration::from_secs(3);
 
 /// Which process suffers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -62,7 +66,7 @@ pub(crate) struct Suffered {
     /// What opening failed with.
     pub(crate) open_errors: BTreeSet<String>,
     pub(crate) warnings: Vec<String>,
-    /// Tasks that panicked.
+    /// Tasks that panicked, or ended before they were told to.
     pub(crate) panics: u64,
 }
 
@@ -73,8 +77,9 @@ type Shared = Arc<Mutex<Suffered>>;
 /// # Errors
 /// The ledger cannot be written, or an order cannot be carried out.
 pub(crate) async fn run(spec: PatientSpec) -> anyhow::Result<()> {
+    let mut armed = Vec::new();
     for order in &spec.before {
-        obey(order)?;
+        armed.extend(obey(order)?);
     }
     let stop = Arc::new(AtomicBool::new(false));
     let suffered = Shared::default();
@@ -92,15 +97,25 @@ pub(crate) async fn run(spec: PatientSpec) -> anyhow::Result<()> {
             order = orders.next_line() => match order?.as_deref() {
                 None | Some("stop") => break,
                 Some("well") => {
-                    well_faults()?;
+                    let failed = well_faults(&armed)?;
                     if let Some(life) = open.take() {
                         cache = Some(life.await??);
                         say(&"open")?;
                     }
                     let (cache, _) = cache.as_ref().context("not open")?;
-                    say(&recover(cache, &spec).await?)?;
+                    say(&recover(cache, &spec, failed).await?)?;
                 }
-                Some(order) => obey(order)?,
+                Some("suffered") => {
+                    let mut so_far = suffered.lock().clone();
+                    let tasks = cache.iter().flat_map(|(_, tasks)| tasks);
+                    // None ends by itself.
+                    so_far.panics += tasks.filter(|task| task.is_finished()).count() as u64;
+                    say(&so_far)?;
+                }
+                Some(order) => match order.strip_prefix("await ") {
+                    Some(point) => passed(point).await,
+                    None => armed.extend(obey(order)?),
+                },
             },
         }
     }
@@ -118,31 +133,51 @@ pub(crate) async fn run(spec: PatientSpec) -> anyhow::Result<()> {
     say(&told)
 }
 
+/// Waits until something has failed at a point of the crate.
+async fn passed(point: &str) {
+    let until = Instant::now() + PASSED;
+    while !faults::failed().contains(&point) && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A point of sled, and how many of its passages were to fail.
+type Armed = (&'static str, u32);
+
 /// The order of a line: `arm POINT ACTION` or `sled POINT,BITS`.
-fn obey(order: &str) -> anyhow::Result<()> {
+fn obey(order: &str) -> anyhow::Result<Option<Armed>> {
     match order.split_once(' ').context("an order")? {
         ("arm", rest) => {
             let (point, action) = rest.split_once(' ').context("an action")?;
-            faults::arm(point, action).map_err(anyhow::Error::msg)
+            faults::arm(point, action).map_err(anyhow::Error::msg)?;
+            Ok(None)
         }
         ("sled", rest) => {
             let (name, bits) = rest.split_once(',').context("bits")?;
             let point = faults::SLED_POINTS.into_iter().find(|p| *p == name);
-            faults::arm_sled(point.context("no such point in sled")?, bits.parse()?);
-            Ok(())
+            let (point, bits) = (
+                point.context("no such point in sled")?,
+                bits.parse::<u64>()?,
+            );
+            faults::arm_sled(point, bits);
+            Ok(Some((point, bits.count_ones())))
         }
         (other, _) => anyhow::bail!("no such order: {other}"),
     }
 }
 
-fn well_faults() -> anyhow::Result<()> {
+/// Disarms everything; the points at which something has failed.
+fn well_faults(armed: &[Armed]) -> anyhow::Result<Vec<String>> {
     for point in faults::POINTS {
         faults::arm(point, "off").map_err(anyhow::Error::msg)?;
     }
-    for point in faults::SLED_POINTS {
-        faults::arm_sled(point, 0);
+    let mut failed = faults::failed();
+    for (point, bits) in armed {
+        if faults::disarm_sled(point) < *bits {
+            failed.push(point);
+        }
     }
-    Ok(())
+    Ok(failed.into_iter().map(str::to_owned).collect())
 }
 
 /// Opens its cache, however often that takes, and begins to write.
@@ -250,7 +285,7 @@ async fn read(session: &Session, suffered: &Shared) {
 }
 
 /// Until something that is said now is durable.
-async fn recover(cache: &Cache, spec: &PatientSpec) -> anyhow::Result<Well> {
+async fn recover(cache: &Cache, spec: &PatientSpec, failed: Vec<String>) -> anyhow::Result<Well> {
     let ledger = Ledger::open(&spec.ledger)?;
     let began = Instant::now();
     let session = cache.session(key("well"));
@@ -259,7 +294,7 @@ async fn recover(cache: &Cache, spec: &PatientSpec) -> anyhow::Result<Well> {
     let mut well = Well {
         after_ms: None,
         last_error: String::new(),
-        failed: faults::failed().into_iter().map(str::to_owned).collect(),
+        failed,
     };
     while began.elapsed() < WELL {
         let message =

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
+use anyhow::bail;
 use scrollback::{Author, Cache, Message};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
@@ -65,23 +66,25 @@ pub(crate) async fn run(spec: WriterSpec) -> anyhow::Result<()> {
     let before = Arc::new(Told::read(&spec.ledger)?);
     say(&"open")?;
     let stop = Arc::new(AtomicBool::new(false));
-    let mut tasks = Vec::new();
+    let mut tasks = tokio::task::JoinSet::new();
     for task in 0..spec.tasks {
         let (cache, spec, stop) = (cache.clone(), spec.clone(), Arc::clone(&stop));
-        tasks.push(tokio::spawn(write(
-            cache,
-            spec,
-            task,
-            Arc::clone(&before),
-            stop,
-        )));
+        tasks.spawn(write(cache, spec, task, Arc::clone(&before), stop));
     }
     let mut told = [0];
-    // Told, or nobody is there any more to tell.
-    let _ = tokio::io::stdin().read(&mut told).await;
+    let mut stdin = tokio::io::stdin();
+    tokio::select! {
+        // Told, or nobody is there any more to tell.
+        _ = stdin.read(&mut told) => {}
+        // None ends by itself: a task that does has failed, and so has the writer.
+        Some(ended) = tasks.join_next() => {
+            ended??;
+            bail!("a task ended before it was told to");
+        }
+    }
     stop.store(true, SeqCst);
-    for task in tasks {
-        task.await??;
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
     }
     let closed = cache.close(Duration::from_secs(10)).await?;
     say(&closed.left)

@@ -51,7 +51,7 @@ fn forget(round: &Round) -> anyhow::Result<Outcome> {
         end_after_us: Some(rng.u64(..40_000)),
     };
     // It ends itself around its forgetting; then the same is asked for once more, while the journal is replayed.
-    ended(Process::start("forgetter", &spec)?)?;
+    Process::start("forgetter", &spec)?.aborted()?;
     spec.life = 2;
     spec.after_ms = rng.u64(..20);
     spec.end_after_us = None;
@@ -67,14 +67,6 @@ fn forget(round: &Round) -> anyhow::Result<Outcome> {
     third.line::<String>()?;
     drop(third);
     judged(&cache, &Forgets::read(&spec.ledger)?, redis.as_ref())
-}
-
-/// Waits until a process has ended by itself.
-fn ended(mut process: Process) -> anyhow::Result<()> {
-    while process.runs()? {
-        pause(Duration::from_millis(2));
-    }
-    Ok(())
 }
 
 /// Reads everything in a fresh process and compares it with the model; then looks for what is gone in Redis's memory and in
@@ -95,7 +87,7 @@ fn judged(
         acked: known.count(),
         violations: known.wrong.clone(),
         figures: vec![("texts gone", gone.len() as u64)],
-        not_run: None,
+        ..Outcome::default()
     };
     outcome.must(!gone.is_empty(), || "nothing was forgotten".to_owned());
     for (session, shown) in &told.exported {

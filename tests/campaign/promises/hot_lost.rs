@@ -2,8 +2,8 @@
 //!
 //! Two caches over one store and one Redis write to the same sessions ([`pair`](crate::child::pair)) while Redis meets its fault, again
 //! and again. It is judged twice: in the process that lived through it, and in a fresh one after a kill -9 of the process at a moment
-//! when Redis has just met the fault once more. What is judged of time: the first read of a session after the fault, in a trial that
-//! runs alone; the others only show it.
+//! when Redis has just met the fault once more. What is judged of time: the first reads of sessions after the fault, for each fault 99 of
+//! 100 of all its rounds together.
 
 use std::time::Duration;
 
@@ -62,8 +62,6 @@ enum Fault {
     Promoted,
 }
 
-/// The longest a first read may take (99 of 100), in microseconds.
-const FIRST_READ_US: u64 = 50_000;
 /// Faults in a round, before the last.
 const FAULTS: usize = 2;
 /// Redis's database into which the campaign throws what fills it.
@@ -215,6 +213,7 @@ fn run(round: &Round, fault: Fault) -> anyhow::Result<Outcome> {
         sessions: 6,
         cold: 12,
         pause_ms: rng.u64(0..3),
+        rest: true,
     };
     let mut outcome = Outcome::default();
     let mut pair = Process::start("pair", &spec)?;
@@ -227,8 +226,7 @@ fn run(round: &Round, fault: Fault) -> anyhow::Result<Outcome> {
         stage.strike(fault, &mut rng)?;
         let calm: Calm = ask(&mut pair, "calm")?;
         outcome.figures.push(("back ms", calm.back_ms));
-        let first_read = ("first read p99 ms", p99(calm.first_reads_us) / 1_000);
-        outcome.figures.push(first_read);
+        outcome.first_reads_us.extend(calm.first_reads_us);
         say(&mut pair, "both")?;
         if let Some(lacks) = stage.lacks(spec.sessions + spec.cold) {
             outcome.violations.push(lacks);
@@ -285,7 +283,9 @@ fn ask<T: serde::de::DeserializeOwned>(pair: &mut Process, word: &str) -> anyhow
 fn judge(outcome: &mut Outcome, read: &PairRead, told: &Told, when: &str) {
     let mut wrong = read.violations.clone();
     for view in &read.views {
-        wrong.extend(told.judge(&view.exported));
+        // Where the log is lost with entries unflushed each writer keeps its own order, not the interleaving: a known limit
+        // (ARCHITECTURE.md).
+        wrong.extend(told.judge_by_writer(&view.exported));
         for (session, context) in &view.contexts {
             let history = view.exported.get(session);
             if !history.is_some_and(|all| all.ends_with(context)) || context.is_empty() {
@@ -304,14 +304,7 @@ fn judge(outcome: &mut Outcome, read: &PairRead, told: &Told, when: &str) {
     outcome.violations.extend(wrong);
 }
 
-fn p99(mut all: Vec<u64>) -> u64 {
-    all.sort_unstable();
-    let at = (all.len() * 99).div_ceil(100).saturating_sub(1);
-    all.get(at).copied().unwrap_or_default()
-}
-
-/// A restart while a moderate load writes on; then the first reads of sessions that nobody else touches. Judged is the best of
-/// three restarts: a machine that is busy with something else delays one or the other, a slow first read is slow after each.
+/// A restart while a moderate load writes on; then the first reads of many sessions that nobody else touches.
 fn first_reads(round: &Round) -> anyhow::Result<Outcome> {
     let mut rng = round.rng();
     let mut stage = Stage::new(Fault::Kill)?;
@@ -321,26 +314,24 @@ fn first_reads(round: &Round) -> anyhow::Result<Outcome> {
         sessions: 4,
         cold: 50,
         pause_ms: 10,
+        rest: false,
     };
     let mut pair = Process::start("pair", &spec)?;
     pair.line::<String>()?;
-    let mut best = u64::MAX;
+    let mut first_reads_us = Vec::new();
     for _ in 0..3 {
         pause(Duration::from_millis(rng.u64(50..200)));
         say(&mut pair, "fault")?;
         stage.strike(Fault::Kill, &mut rng)?;
-        best = best.min(p99(ask::<Calm>(&mut pair, "calm")?.first_reads_us));
+        first_reads_us.extend(ask::<Calm>(&mut pair, "calm")?.first_reads_us);
     }
     let lived: PairRead = ask(&mut pair, "judge")?;
     let told = Told::read(&spec.ledger)?;
     let mut outcome = Outcome {
         acked: told.count(),
+        first_reads_us,
         ..Outcome::default()
     };
     judge(&mut outcome, &lived, &told, "living");
-    outcome.figures.push(("first read p99 ms", best / 1_000));
-    outcome.must(best <= FIRST_READ_US, || {
-        format!("99 of 100 first reads took up to {best} µs, after each of three restarts")
-    });
     Ok(outcome)
 }

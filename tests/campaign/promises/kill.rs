@@ -28,8 +28,9 @@ fn kill(round: &Round) -> anyhow::Result<Outcome> {
     let cache = CacheSpec::new(round.data()).encrypted(round.number.is_multiple_of(2));
     for life in 0..LIVES {
         let mut writer = Process::start("writer", &WriterSpec::new(cache.clone(), &ledger))?;
-        // A fifth of the kills comes before it is open, while it replays what the last life left.
-        if life == 0 || rng.u8(..5) > 0 {
+        // A fifth of the kills comes before it is open, while it replays what the last life left: three tenths of all but
+        // the first life's.
+        if life == 0 || rng.u8(..10) >= 3 {
             writer.line::<String>()?;
             pause(Duration::from_millis(rng.u64(20..300)));
         } else {
@@ -51,7 +52,7 @@ pub(super) fn judged(cache: &CacheSpec, ledger: &std::path::Path) -> anyhow::Res
             ("open ms", read.open_ms),
             ("first read ms", read.first_read_ms),
         ],
-        not_run: None,
+        ..Outcome::default()
     };
     outcome.violations.extend(read.torn_contexts());
     outcome.violations.extend(read.violations);
@@ -60,10 +61,13 @@ pub(super) fn judged(cache: &CacheSpec, ledger: &std::path::Path) -> anyhow::Res
 
 /// What a fresh process reads of every session in the ledger.
 pub(super) fn read_back(cache: &CacheSpec, told: &Told) -> anyhow::Result<Read> {
-    let sessions = told.sessions().into_iter().map(str::to_owned).collect();
-    let spec = ReaderSpec {
+    Process::start("reader", &reader(cache, told))?.line()
+}
+
+/// The reader of every session in the ledger.
+pub(super) fn reader(cache: &CacheSpec, told: &Told) -> ReaderSpec {
+    ReaderSpec {
         cache: cache.clone(),
-        sessions,
-    };
-    Process::start("reader", &spec)?.line()
+        sessions: told.sessions().into_iter().map(str::to_owned).collect(),
+    }
 }

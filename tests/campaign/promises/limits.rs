@@ -204,23 +204,24 @@ async fn until_refused(session: &Session, from: u64, bytes: usize) -> (u64, Erro
 }
 
 fn backlog_appends(round: &Round) -> anyhow::Result<Outcome> {
-    backlog(round, 1_000, u64::MAX / 4, 100, |_| 1_000)
+    backlog(round, 1_000, u64::MAX / 4, 100, |_| 1_000, 0)
 }
 
 fn backlog_bytes(round: &Round) -> anyhow::Result<Outcome> {
     // What an entry takes is found out by the round itself.
-    backlog(round, 1_000_000, 4 << 20, 16 << 10, |entry| {
-        (4 << 20) / entry
-    })
+    let most = |entry| (4 << 20) / entry;
+    backlog(round, 1_000_000, 4 << 20, 16 << 10, most, 50)
 }
 
-/// Fills a backlog over a stalled store, to which `most` appends fit when an entry takes so many bytes.
+/// Fills a backlog over a stalled store, to which `most` appends fit when an entry takes so many bytes, exactly or but for
+/// one in `about`.
 fn backlog(
     round: &Round,
     appends: u64,
     bytes: u64,
     size: usize,
     most: impl Fn(u64) -> u64,
+    about: u64,
 ) -> anyhow::Result<Outcome> {
     let stage = Stage::open(&round.data(), 256 << 20, |b| {
         b.backlog(bytes, appends, WAIT)
@@ -247,7 +248,8 @@ fn backlog(
         "no flush above half".to_owned()
     });
     let all = low + taken;
-    outcome.must(all.abs_diff(most) <= most / 50, || {
+    let off = most.checked_div(about).unwrap_or_default();
+    outcome.must(all.abs_diff(most) <= off, || {
         format!("{all} appends fit, not {most}")
     });
     refused(&mut outcome, &error, waited);

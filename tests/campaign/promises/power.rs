@@ -159,7 +159,7 @@ impl Stage {
         // aborted and over when it is asked for. A machine without power says nothing.
         let may_go = if self.cache.synced { 0 } else { JOURNALED_MS };
         let taken = self.cuts.iter().map(|(from, to)| (from - may_go, *to));
-        told.forgive(&taken.collect::<Vec<_>>());
+        told.forgive(&taken.collect::<Vec<_>>(), &read.exported);
         outcome.violations.extend(told.judge(&read.exported));
         outcome.violations.extend(read.torn_contexts());
         outcome.violations.extend(read.violations);

@@ -5,14 +5,14 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
-use super::kill::read_back;
+use super::kill::{read_back, reader};
 use crate::child::cache::CacheSpec;
 use crate::child::reader::Read;
 use crate::child::writer::WriterSpec;
 use crate::ledger::Told;
-use crate::process::{Process, pause};
+use crate::process::{Attempt, Process, pause};
 use crate::trial::{Outcome, Round, Trial};
 
 pub(super) const TRIALS: &[Trial] = &[Trial {
@@ -25,6 +25,11 @@ pub(super) const TRIALS: &[Trial] = &[Trial {
     run: rot,
 }];
 
+/// What a description of damage says of a file that was cut.
+const CUT: &str = "bytes cut to";
+/// And of zeros up to its end, as of a file that had grown and was not written.
+const TO_END: &str = "zeroed to the end";
+
 /// How soon it must be open, in milliseconds.
 const OPEN_MS: u64 = 5_000;
 
@@ -34,6 +39,17 @@ enum Where {
     Store,
     Journal,
     Both,
+}
+
+/// What was there before the damage.
+struct Had {
+    /// What the first life was acknowledged.
+    early: Told,
+    /// The first life ended in good order: all of it is in the store.
+    closed: bool,
+    place: Where,
+    /// A file of the journal was cut: its end is missing as after a power cut, and nobody can tell how much there was.
+    torn: bool,
 }
 
 fn rot(round: &Round) -> anyhow::Result<Outcome> {
@@ -58,7 +74,15 @@ fn rot(round: &Round) -> anyhow::Result<Outcome> {
         _ => Where::Store,
     };
     let done = damage(&cache.data, place, &mut rng)?;
-    let mut outcome = judge(&cache, &ledger, &early, place)?;
+    let had = Had {
+        early,
+        closed,
+        place,
+        torn: done
+            .split(", ")
+            .any(|one| one.contains("journal of") && (one.contains(CUT) || one.contains(TO_END))),
+    };
+    let mut outcome = judge(&cache, &ledger, &had)?;
     for violation in &mut outcome.violations {
         *violation = format!("{done}: {violation}");
     }
@@ -72,7 +96,11 @@ fn write(cache: &CacheSpec, ledger: &Path, time: Duration, close: bool) -> anyho
     writer.line::<String>()?;
     pause(time);
     if close {
-        writer.finish()?;
+        let (code, left) = writer.finish()?;
+        ensure!(
+            code == Some(0) && left.trim() == "0",
+            "closing: {code:?} {left}"
+        );
     } else {
         writer.kill()?;
     }
@@ -138,16 +166,16 @@ fn one(files: &[PathBuf], rng: &mut fastrand::Rng) -> anyhow::Result<String> {
         2 => {
             let to = rng.u64(..length);
             file.set_len(to)?;
-            Ok(format!("{name} of {length} bytes cut to {to}"))
+            Ok(format!("{name} of {length} {CUT} {to}"))
         }
         _ => {
             let at = rng.u64(..length) / 4_096 * 4_096;
             let bytes = (rng.u64(1..4) * 4_096).min(length - at);
             file.seek(SeekFrom::Start(at))?;
             file.write_all(&vec![0; usize::try_from(bytes)?])?;
-            Ok(format!(
-                "{bytes} bytes of {name} of {length} zeroed at {at}"
-            ))
+            let to_end = at + bytes == length;
+            let how = if to_end { TO_END } else { "zeroed" };
+            Ok(format!("{bytes} bytes of {name} of {length} {how} at {at}"))
         }
     }
 }
@@ -161,17 +189,21 @@ fn flip(file: &mut File, at: u64, bit: u8) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn judge(cache: &CacheSpec, ledger: &Path, early: &Told, place: Where) -> anyhow::Result<Outcome> {
+fn judge(cache: &CacheSpec, ledger: &Path, had: &Had) -> anyhow::Result<Outcome> {
     let told = Told::read(ledger)?;
-    // Damage that is found while it runs is moved aside by the next start: no start but the first may fail.
-    let first = read_back(cache, &told);
-    let at_start = first.is_ok();
-    let read = first.or_else(|_| read_back(cache, &told))?;
     let mut outcome = Outcome {
         acked: told.count(),
-        figures: vec![("open ms", read.open_ms)],
         ..Outcome::default()
     };
+    // Damage that is found while it runs is moved aside by the next start: no start but the first may fail.
+    let first = Attempt::<Read>::make("reader", &reader(cache, &told))?;
+    let at_start = first.said.is_ok();
+    failed_well(&mut outcome, &first);
+    let read = match first.said {
+        Ok(read) => read,
+        Err(_) => read_back(cache, &told)?,
+    };
+    outcome.figures.push(("open ms", read.open_ms));
     outcome.must(read.open_ms <= OPEN_MS, || {
         format!("open after {} ms", read.open_ms)
     });
@@ -181,22 +213,34 @@ fn judge(cache: &CacheSpec, ledger: &Path, early: &Told, place: Where) -> anyhow
         .into_iter()
         .partition(|line| line.contains("are lost"));
     outcome.violations.extend(wrong);
-    let says = |read: &Read, what: &str| {
+    let says = |what: &str| {
         let mut said = read.warnings.iter().chain(&read.violations);
         said.any(|line| line.contains(what))
     };
-    let aside = says(&read, "moved to") || says(&read, "store.quarantined");
-    let cut = says(&read, ".damaged");
+    let aside = says("moved to") || says("store.quarantined");
+    let cut = says(".damaged");
     outcome.figures.push(("moved aside", u64::from(aside)));
-    outcome.must(lost.is_empty() || aside || place != Where::Store, || {
+    let is_told = aside || (cut && had.place != Where::Store);
+    outcome.must(lost.is_empty() || is_told || had.torn, || {
         format!("lost and not told: {lost:?}")
     });
+    if !is_told {
+        let gaps = told.gaps(&read.exported);
+        outcome.must(gaps.is_empty(), || {
+            format!("lost before what is there: {gaps:?}")
+        });
+    }
     // Without the store, what the journal held at the start is there.
-    if place == Where::Store && at_start {
-        let lost = told.since(early).lost(&read.exported);
+    if had.place == Where::Store && at_start {
+        let lost = told.since(&had.early).lost(&read.exported);
         outcome.must(lost.is_empty(), || {
             format!("lost from the journal: {lost:?}")
         });
+    }
+    // Without the journal, what the store held is there.
+    if had.place == Where::Journal && had.closed {
+        let lost = had.early.lost(&read.exported);
+        outcome.must(lost.is_empty(), || format!("lost from the store: {lost:?}"));
     }
     let unknown = read
         .violations
@@ -204,8 +248,32 @@ fn judge(cache: &CacheSpec, ledger: &Path, early: &Told, place: Where) -> anyhow
         .filter(|line| !line.contains("store.quarantined") && !line.contains(".damaged"));
     outcome.violations.extend(unknown.cloned());
     outcome.figures.push(("journal cut", u64::from(cut)));
-    // It goes on.
-    let before = told;
+    goes_on(&mut outcome, cache, ledger, &told)?;
+    Ok(outcome)
+}
+
+/// A first start that fails does so by itself, soon, and says why.
+fn failed_well(outcome: &mut Outcome, first: &Attempt<Read>) {
+    let ms = first.took.as_millis();
+    outcome.must(ms <= u128::from(OPEN_MS), || {
+        format!("the first start took {ms} ms")
+    });
+    if let Err(error) = &first.said {
+        outcome.figures.push(("first starts failed", 1));
+        let clear = first.code == Some(2) && !error.is_empty() && !error.contains("panic");
+        outcome.must(clear, || {
+            format!("the first start ended with {:?}: {error}", first.code)
+        });
+    }
+}
+
+/// What is said afterwards is accepted, and is there.
+fn goes_on(
+    outcome: &mut Outcome,
+    cache: &CacheSpec,
+    ledger: &Path,
+    before: &Told,
+) -> anyhow::Result<()> {
     write(cache, ledger, Duration::from_millis(100), true)?;
     let mut told = Told::read(ledger)?;
     if told.count() == before.count() {
@@ -216,7 +284,7 @@ fn judge(cache: &CacheSpec, ledger: &Path, early: &Told, place: Where) -> anyhow
         "nothing is accepted any more".to_owned()
     });
     let later = read_back(cache, &told)?;
-    let lost = told.since(&before).lost(&later.exported);
+    let lost = told.since(before).lost(&later.exported);
     outcome.must(lost.is_empty(), || format!("lost after it: {lost:?}"));
-    Ok(outcome)
+    Ok(())
 }

@@ -20,8 +20,8 @@ use crate::trial::{Outcome, Round, Trial};
 pub(super) const TRIALS: &[Trial] = &[Trial {
     promise: "P14",
     fault: "yesterday's copy put back beside today's keys, encrypted",
-    ci: 2,
-    full: 50,
+    ci: 4,
+    full: 100,
     least: 1_000,
     alone: false,
     run: put_back,
@@ -68,7 +68,7 @@ fn put_back(round: &Round) -> anyhow::Result<Outcome> {
         acked,
         violations: told.judge(&read.exported),
         figures: vec![("open ms", read.open_ms), ("forgotten", receipt)],
-        not_run: None,
+        ..Outcome::default()
     };
     outcome.must(receipt >= forgotten, || {
         format!("the receipt says {receipt}, {forgotten} were acknowledged")
