@@ -226,7 +226,7 @@ fn earlier_life(cache: &CacheSpec, ledger: &Path, point: &str) -> anyhow::Result
     let mut writer = Process::start("writer", &WriterSpec::new(cache.clone(), ledger))?;
     writer.line::<String>()?;
     // Long enough for segments of sled to become free.
-    let time = if point == GARBAGE { 600 } else { 80 };
+    let time = if point == GARBAGE { 1_500 } else { 80 };
     pause(Duration::from_millis(time));
     writer.kill()?;
     let data = &cache.data;
