@@ -43,8 +43,8 @@ struct Arguments {
     /// Only faults whose name contains this.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Rounds at the same time, where a fault allows it.
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    /// Rounds at the same time, where a fault allows it; most of a round is waiting.
+    #[arg(long, value_name = "N", default_value_t = 3)]
     jobs: usize,
     /// Plant mistakes, one after the other, and show that each is found.
     #[arg(long, conflicts_with_all = ["rounds", "share"])]

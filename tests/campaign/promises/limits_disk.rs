@@ -24,7 +24,7 @@ pub(super) const TRIALS: &[Trial] = &[
         fault: "free disk space over, at, under and at a tenth of the floor",
         ci: 1,
         full: 3,
-        least: 5,
+        least: 4,
         alone: true,
         run: floor,
     },
