@@ -76,7 +76,7 @@ pub struct SessionFlush {
     pub session: Address,
     /// The epoch in which all these entries were placed.
     pub epoch: u64,
-    /// Where the writer's context starts; the store keeps the largest.
+    /// Where the writer's context starts; the store keeps the largest of those that are not beyond what is stored.
     pub cut: Seq,
     /// As far as the writer knows, every number of this epoch up to this one is durable once this flush
     /// is, or stands for nothing (0: it knows nothing).

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::fold::Fold;
 use crate::hot::{LogEntry, Place, Read, Record};
 use crate::message::{Body, Entry, EntryId, Message, Seq, State};
 use crate::session::Context;
@@ -32,8 +33,13 @@ type Overlay = Vec<(u64, Entry)>;
 type Raw = (Place, u64, Bytes);
 
 impl Cell {
-    /// Brings the replica up to what the hot tier holds; true when the tier could not be asked.
-    async fn refresh(&self, engine: &Engine) -> Result<bool> {
+    /// What `take` takes from the replica once it is up to what the hot tier holds; true when the tier could not be
+    /// asked. Taken under the turn: afterwards a writer may have to load the session, and there is no replica meanwhile.
+    async fn refreshed<T>(
+        &self,
+        engine: &Engine,
+        take: impl FnOnce(&Fold) -> T,
+    ) -> Result<(bool, T)> {
         let mut call = Call::begin(engine);
         let _turn = call.turn(self).await;
         let engine = &call;
@@ -55,7 +61,16 @@ impl Cell {
             }
         }
         self.arm(engine, away).await;
-        Ok(away)
+        if self.inner.lock().replica.is_none() {
+            // An erasure that was done late took it.
+            away = self.settle_in(engine).await?;
+        }
+        let inner = self.inner.lock();
+        let replica = inner.replica.as_ref();
+        let taken = replica
+            .map(|r| take(&r.fold))
+            .ok_or_else(|| Error::away("the session", "it is being loaded anew; try again"))?;
+        Ok((away, taken))
     }
 
     /// A read for a responder is a touch: lengthens a clean session's time to live when an eighth of it
@@ -80,9 +95,8 @@ impl Cell {
 
     /// The context after asking for what is newer.
     pub(crate) async fn context(self: &Arc<Self>, engine: &Engine) -> Result<Context> {
-        let stale = self.refresh(engine).await?;
+        let (stale, messages) = self.refreshed(engine, Fold::context).await?;
         self.queue_if_needed(engine);
-        let messages = self.inner.lock().context();
         Ok(Context {
             messages,
             stale: stale && engine.hot_name() != "memory",
@@ -111,14 +125,10 @@ impl Cell {
 
     /// The state after asking for what is newer.
     pub(crate) async fn state(self: &Arc<Self>, engine: &Engine) -> Result<Option<State>> {
-        self.refresh(engine).await?;
+        let state = |fold: &Fold| fold.summary.state.clone();
+        let (_, state) = self.refreshed(engine, state).await?;
         self.queue_if_needed(engine);
-        Ok(self
-            .inner
-            .lock()
-            .replica
-            .as_ref()
-            .and_then(|r| r.fold.summary.state.clone()))
+        Ok(state)
     }
 
     /// A page of history.

@@ -46,6 +46,7 @@ macro_rules! store_contract {
         an_epoch_is_never_allotted_twice
         a_session_without_a_row_has_nothing
         a_window_starts_at_the_cut
+        a_cut_beyond_what_is_stored_hides_nothing
         a_window_that_tells_every_platform_id_says_so
         an_entry_is_known_by_its_id
         an_entry_is_stored_once_by_its_id
@@ -256,6 +257,23 @@ pub fn a_window_starts_at_the_cut(store: &dyn Store) {
     assert_eq!(numbers, [4, 5]);
     let given = placed(&here(), 5, 5, one(said("5")));
     assert_eq!(stored.entries[1].1, given.record);
+}
+
+/// See the name.
+pub fn a_cut_beyond_what_is_stored_hides_nothing(store: &dyn Store) {
+    let e = store.allot(&here(), 0).unwrap();
+    put(store, e, 1, vec![one(said("a")), one(said("b"))]);
+    let cut = SessionFlush {
+        cut: Seq::new(40, 0),
+        ..part(&here(), e, vec![])
+    };
+    // Entries 3 to 60 are another writer's, and are lost: others take their numbers.
+    store.flush(&[cut]).unwrap();
+    let next = store.allot(&here(), 0).unwrap();
+    put(store, next, 3, vec![one(said("c"))]);
+    let stored = store.window(&here()).unwrap().unwrap();
+    assert_eq!(stored.entries.len(), 3);
+    sound(store);
 }
 
 /// See the name.

@@ -53,8 +53,10 @@ pub(crate) struct Well {
 /// What it went through.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Suffered {
-    /// The slowest append, in milliseconds, failed ones too.
+    /// The slowest append that failed, in milliseconds.
     pub(crate) append_ms: u64,
+    /// The slowest that was accepted: it may have waited for the store, which was being opened again.
+    pub(crate) accepted_ms: u64,
     /// The slowest read, in milliseconds.
     pub(crate) read_ms: u64,
     /// The slowest attempt to open the cache, in milliseconds.
@@ -259,9 +261,11 @@ async fn append(session: &Session, message: &Message, suffered: &Shared) -> bool
     let began = Instant::now();
     let done = session.append(message.clone()).await;
     let mut suffered = suffered.lock();
-    suffered.append_ms = suffered.append_ms.max(millis(began));
     if let Err(error) = &done {
+        suffered.append_ms = suffered.append_ms.max(millis(began));
         suffered.errors.insert(explained(error));
+    } else {
+        suffered.accepted_ms = suffered.accepted_ms.max(millis(began));
     }
     done.is_ok()
 }

@@ -260,7 +260,7 @@ fn cross_reads(round: &Round) -> anyhow::Result<Outcome> {
     let proxy = Proxy::to(server.port())?;
     let files = Files::new(round);
     let spec = CallerSpec {
-        sessions: 12,
+        sessions: 8,
         crowd: 4,
         pause_ms: 1,
         dropped: 20,

@@ -41,6 +41,9 @@ pub(super) const TRIALS: &[Trial] = &[
 /// How long a call may take, in milliseconds.
 pub(super) const CALL_MS: u64 = 1_000;
 
+/// The same of an append that is accepted after all: the store's deadline of 2 s, and half of that for the rest.
+const ACCEPTED_MS: u64 = 3_000;
+
 /// Passed by sled when it shortens its file because the last segments are free: a store that grows hardly ever does, and
 /// no failure is demanded there.
 const SELDOM: &str = "file truncation";
@@ -256,9 +259,13 @@ pub(super) fn check(outcome: &mut Outcome, suffered: &Suffered, aside: bool) {
     outcome.figures.push(("open ms", suffered.open_ms));
     outcome.must(suffered.append_ms <= CALL_MS, || {
         format!(
-            "an append took {} ms: {:?}",
+            "an append failed after {} ms: {:?}",
             suffered.append_ms, suffered.errors
         )
+    });
+    outcome.figures.push(("accepted ms", suffered.accepted_ms));
+    outcome.must(suffered.accepted_ms <= ACCEPTED_MS, || {
+        format!("an append was accepted after {} ms", suffered.accepted_ms)
     });
     outcome.must(suffered.read_ms <= CALL_MS, || {
         format!(

@@ -55,7 +55,10 @@ pub(super) fn apply(
         let refused = outcomes.contains(&Flushed::Refused);
         outcomes.push(one(&mut session, flush.epoch, given, entry, refused)?);
     }
-    session.row.summary.cut = session.row.summary.cut.max(flush.cut);
+    // A cut among what another writer has not flushed would, if that is lost, hide what takes its numbers.
+    if flush.cut.number() <= session.row.last {
+        session.row.summary.cut = session.row.summary.cut.max(flush.cut);
+    }
     if !outcomes.contains(&Flushed::Refused) {
         let settled = flush.settled_to.min(session.row.last);
         session.row.durable_to = session.row.durable_to.max(settled);

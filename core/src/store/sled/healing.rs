@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 /// The pauses between two attempts to open it again, from the first to the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// How long a read waits for somebody who opens the store again: half of a call's deadline.
-const REOPENING: Duration = Duration::from_secs(1);
+/// How long a read waits for somebody who opens the store again: a call may make three, and fails within a second.
+const REOPENING: Duration = Duration::from_millis(300);
 
 /// How the store is.
 #[derive(Debug, Default)]

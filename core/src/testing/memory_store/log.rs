@@ -110,7 +110,9 @@ impl Log {
                 *outcome = self.take(flush, given, refused)?;
                 refused |= *outcome == Flushed::Refused;
             }
-            self.cut = self.cut.max(flush.cut);
+            if flush.cut.number() <= self.last() {
+                self.cut = self.cut.max(flush.cut);
+            }
             if !refused {
                 self.durable_to = self.durable_to.max(flush.settled_to.min(self.last()));
             }
