@@ -134,9 +134,20 @@ impl Told {
     /// session and writer only the last of each time may be lost, nothing before what is there.
     pub(crate) fn forgive(&mut self, windows: &[(i64, i64)], read: &HashMap<String, Vec<Said>>) {
         let times = &self.times;
+        // The ledger's line at which each time ended: what was sent after it was sent by a later life.
+        let end = |to: i64| {
+            let told = self.acknowledged_at.iter();
+            let by_then = told.filter(|(said, _)| times.get(*said).is_some_and(|ms| *ms <= to));
+            by_then.map(|(_, line)| *line).max().unwrap_or_default()
+        };
+        let windows: Vec<_> = windows.iter().map(|(a, b)| (*a, *b, end(*b))).collect();
         for (line, all) in &mut self.acknowledged {
             let there = there(read, line);
-            for (from, to) in windows {
+            for (from, to, end) in &windows {
+                let same_life = |n: u64| {
+                    let sent = self.sent_at.get(&(line.clone(), n));
+                    sent.is_some_and(|at| at <= end)
+                };
                 let at = |n: &u64| times.get(&(line.clone(), *n));
                 let of_it = all
                     .iter()
@@ -145,7 +156,8 @@ impl Told {
                 of_it.sort_unstable();
                 // What was sent last may be there without having been acknowledged.
                 while let Some(n) = of_it.pop() {
-                    if there.contains(&n) || there.contains(&(n + 1)) && !all.contains(&(n + 1)) {
+                    let next = there.contains(&(n + 1)) && !all.contains(&(n + 1));
+                    if there.contains(&n) || next && same_life(n + 1) {
                         break;
                     }
                     all.remove(&n);
