@@ -143,7 +143,9 @@ fn talker(says: &'static [u8]) -> anyhow::Result<u16> {
 }
 
 /// Settings with a value that cannot be right.
-const BAD: [(&str, &str); 25] = [
+const BAD: [(&str, &str); 27] = [
+    ("KEY", "c0ffeec0ffeec0ffee, and no more"),
+    ("KEY_FILE", "/nowhere/beside/a/key"),
     ("REDIS", "redis://u:CANARYxREDIS@host:99999/"),
     ("REDIS", "redis://u:CANARYxREDIS@host/x"),
     ("REDIS", "http://u:CANARYxREDIS@host/"),
@@ -171,8 +173,12 @@ const BAD: [(&str, &str); 25] = [
     ("TELEGRAM_WEBHOOK", "http://plain.example/"),
 ];
 
-/// The secrets of the binary. An encryption key will have its place here.
-const SECRETS: [(&str, &str); 4] = [
+/// A master key is hexadecimal: what it is known by.
+const KEY: &str = "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff";
+
+/// The secrets of the binary.
+const SECRETS: [(&str, &str); 5] = [
+    ("SCROLLBACK_KEY", KEY),
     ("SCROLLBACK_DISCORD_TOKEN", "CANARYxDISCORD.token.x"),
     ("SCROLLBACK_TELEGRAM_TOKEN", "1:CANARYxTELEGRAM"),
     ("SCROLLBACK_TELEGRAM_WEBHOOK_SECRET", "CANARYxWEBHOOK!"),
@@ -190,7 +196,9 @@ fn configuration(round: &Round) -> anyhow::Result<Outcome> {
             format!("{name}={value}: {:?}", ended.code)
         });
         let shown = format!("{}{}", ended.stdout, ended.stderr);
-        let hit = shown.lines().find(|line| line.contains("CANARYx"));
+        let is_secret =
+            |line: &&str| line.contains("CANARYx") || line.to_lowercase().contains(&KEY[..12]);
+        let hit = shown.lines().find(is_secret);
         outcome.must(hit.is_none(), || format!("{name}: a secret in {hit:?}"));
         outcome.acked += 1;
     }
