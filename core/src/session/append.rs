@@ -16,7 +16,7 @@ use crate::session::cell::{Cell, Inner, Pending};
 use crate::session::draft::Draft;
 use crate::session::engine::{Engine, Room, count};
 use crate::session::judge::Verdict;
-use crate::session::place::Placing;
+use crate::session::place::{Placing, give_way};
 use crate::session::{Level, Receipt};
 
 /// How often an append starts again when others keep writing first.
@@ -61,7 +61,8 @@ impl Cell {
         let _turn = call.turn(self).await;
         self.inner.lock().ending = false;
         count(&engine.counters.touches);
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            give_way(attempt).await;
             match self.attempt(&call, &draft, &mut course).await {
                 Ok(Some(accepted)) => return Ok(accepted),
                 Ok(None) => {}

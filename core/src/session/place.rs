@@ -4,6 +4,7 @@
 //! of which it is unknown whether it arrived is never sent a second time before it was looked for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::hot::{Append, Appended, Place};
@@ -24,11 +25,24 @@ pub(super) enum Placing {
     Away,
 }
 
+/// After this many attempts another process does not only append: it places again all that waits there, faster than one
+/// can ask where the log ends.
+const RACES: usize = 8;
+
+/// Gives way to who places again all it holds; over all attempts within half of a call's deadline.
+pub(super) async fn give_way(attempt: usize) {
+    const PAUSE: Duration = Duration::from_millis(2);
+    if attempt >= RACES {
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 impl Cell {
     /// Makes the replica current and places everything; call under the turn. True when away.
     pub(crate) async fn settle_in(&self, engine: &Call<'_>) -> Result<bool> {
         let mut away = false;
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            give_way(attempt).await;
             away = self.ready(engine, away).await?;
             match self.place_pending(engine, None, away).await? {
                 Placing::Done => return Ok(away),

@@ -197,7 +197,7 @@ fn configuration(round: &Round) -> anyhow::Result<Outcome> {
         });
         let shown = format!("{}{}", ended.stdout, ended.stderr);
         let is_secret =
-            |line: &&str| line.contains("CANARYx") || line.to_lowercase().contains(&KEY[..12]);
+            |line: &&str| line.contains("CANARYx") || line.to_lowercase().contains("c0ffeec0ffee");
         let hit = shown.lines().find(is_secret);
         outcome.must(hit.is_none(), || format!("{name}: a secret in {hit:?}"));
         outcome.acked += 1;
