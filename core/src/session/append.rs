@@ -62,7 +62,7 @@ impl Cell {
         self.inner.lock().ending = false;
         count(&engine.counters.touches);
         for attempt in 0..ATTEMPTS {
-            give_way(attempt).await;
+            give_way(&call, attempt).await;
             match self.attempt(&call, &draft, &mut course).await {
                 Ok(Some(accepted)) => return Ok(accepted),
                 Ok(None) => {}

@@ -135,6 +135,19 @@ impl Bounded<'_> {
         self.within("marked", self.tier.marked(writer)).await
     }
 
+    /// Lets others go first for a moment, which is part of what the call may wait.
+    pub(crate) async fn pause(&self, time: Duration) {
+        let spent = Duration::from_micros(self.spent_us());
+        let time = time.min(self.deadline.saturating_sub(spent));
+        let began = Instant::now();
+        tokio::time::sleep(time).await;
+        let took = micros(began.elapsed());
+        self.spent_us.fetch_add(took, Relaxed);
+        if let Some(cell) = self.cell {
+            cell.waited_us.fetch_add(took, Relaxed);
+        }
+    }
+
     /// Asked once even when nothing is left: who answers at once is not late.
     async fn within<T>(
         &self,

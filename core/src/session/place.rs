@@ -30,10 +30,10 @@ pub(super) enum Placing {
 const RACES: usize = 8;
 
 /// Gives way to who places again all it holds; over all attempts within half of a call's deadline.
-pub(super) async fn give_way(attempt: usize) {
+pub(super) async fn give_way(engine: &Call<'_>, attempt: usize) {
     const PAUSE: Duration = Duration::from_millis(2);
     if attempt >= RACES {
-        tokio::time::sleep(PAUSE).await;
+        engine.hot.pause(PAUSE).await;
     }
 }
 
@@ -42,7 +42,7 @@ impl Cell {
     pub(crate) async fn settle_in(&self, engine: &Call<'_>) -> Result<bool> {
         let mut away = false;
         for attempt in 0..ATTEMPTS {
-            give_way(attempt).await;
+            give_way(engine, attempt).await;
             away = self.ready(engine, away).await?;
             match self.place_pending(engine, None, away).await? {
                 Placing::Done => return Ok(away),
