@@ -85,6 +85,8 @@ struct Server {
     failed: AtomicBool,
     /// Told when all updates are confirmed.
     done: Notify,
+    /// Told when the fault was answered.
+    hit: Notify,
 }
 
 fn refusal(code: u16, description: &str) -> Response {
@@ -162,6 +164,7 @@ async fn answer(State(server): State<Arc<Server>>, request: Request) -> Response
         .unwrap();
     let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
     if method == server.method && !server.failed.swap(true, SeqCst) {
+        server.hit.notify_one();
         return server.fault.answer();
     }
     let result = match method {
@@ -246,6 +249,7 @@ async fn run(case: usize, bot: Arc<Bot>, mut buffer: Buffer) -> bool {
         fault: FAULTS[case / METHODS.len()],
         failed: AtomicBool::new(false),
         done: Notify::new(),
+        hit: Notify::new(),
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -259,9 +263,11 @@ async fn run(case: usize, bot: Arc<Bot>, mut buffer: Buffer) -> bool {
     write!(buffer, "{telegram:?}").unwrap();
     let ended = telegram.run(bot, server.done.notified()).await;
     // The answers of the last chats may still be under way.
-    let until = tokio::time::Instant::now() + Duration::from_secs(10);
-    while ended.is_ok() && !server.failed.load(SeqCst) && tokio::time::Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    if ended.is_ok() {
+        let hit = server.hit.notified();
+        tokio::time::timeout(Duration::from_secs(10), hit)
+            .await
+            .ok();
     }
     if let Err(error) = &ended {
         write!(buffer, "{error} {error:?}").unwrap();
