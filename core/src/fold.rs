@@ -250,6 +250,13 @@ impl Fold {
         (self.complete && unseen) || self.summary.ids.is_new(id)
     }
 
+    /// The newest edit of a message not yet seen that this fold holds: its text, and when it was made.
+    pub(crate) fn ahead_of(&self, id: &str) -> Option<(&str, u64)> {
+        let of = self.ahead.iter().filter(|(i, _, _)| i == id);
+        of.max_by_key(|(_, _, at_ms)| *at_ms)
+            .map(|(_, text, at_ms)| (text.as_str(), *at_ms))
+    }
+
     /// What this fold knows of a platform id.
     pub(crate) fn mention(&self, id: &str) -> Option<Mention> {
         self.seen.get(&self.hasher.hash_one(id)).copied()

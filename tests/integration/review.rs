@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use harness::faulty::Stall;
 use harness::world::{TTL, World, context, crash, fill, history, key, say, texts, until};
 use scrollback::key::Address;
 use scrollback::{Author, Message};
@@ -266,5 +267,41 @@ async fn what_two_processes_said_is_read_by_both_while_the_tier_is_away() {
     a.flush().await.unwrap();
     for s in [&sa, &sb] {
         assert_eq!(history(s).await, texts(1..=2));
+    }
+}
+
+#[tokio::test]
+async fn an_edit_that_came_before_its_message_holds_though_only_the_edit_is_durable_and_left_the_log()
+ {
+    // Read again from journal and store alone, merged with the log that stands, or taken over from a trimmed one.
+    for (case, more) in [("lost", 20), ("merged", 20), ("trimmed", 50)] {
+        let world = World::in_memory();
+        let a = world.cache("a").await;
+        let s = a.session(key("c"));
+        s.edit("99", "edited").await.unwrap();
+        fill(&s, 1..=more).await;
+        world.store.set_stall(Stall::Flushes);
+        let flushing = tokio::spawn({
+            let a = a.clone();
+            async move { a.flush().await }
+        });
+        until("a flush is under way", async || world.store.hanging() > 0).await;
+        s.append(say("99", "said")).await.unwrap();
+        world.store.set_stall(Stall::No);
+        flushing.await.unwrap().unwrap();
+        match case {
+            "lost" => world.memory.as_ref().unwrap().lose_everything(),
+            "trimmed" => {
+                world.hot.set_trusted();
+                world.store.set_no_flush(true);
+                fill(&s, 51..=52).await;
+            }
+            _ => {}
+        }
+        crash(a).await;
+        let b = world.cache(if case == "lost" { "a" } else { "b" }).await;
+        let shown = context(&b.session(key("c"))).await;
+        assert!(shown.contains(&"edited".to_owned()), "{case}: {shown:?}");
+        assert!(!shown.contains(&"said".to_owned()), "{case}: {shown:?}");
     }
 }

@@ -112,13 +112,7 @@ impl Cell {
             match self.seen(engine, m.id.as_deref()).await? {
                 Seen::New => fresh.push(Some(m.clone())),
                 Seen::Edited { text, at_ms } => {
-                    let mut edited = Message {
-                        text,
-                        edited_ms: Some(at_ms),
-                        ..m.clone()
-                    };
-                    edited.tokens = engine.window.count(&edited.text);
-                    fresh.push(Some(edited));
+                    fresh.push(Some(edited(engine, m.clone(), text, at_ms)));
                 }
                 Seen::At(seq) => at = at.or(Some(seq)),
             }
@@ -135,26 +129,31 @@ impl Cell {
         if planted(Plant::NoDuplicateCheck) {
             return Ok(Seen::New);
         }
-        {
+        let ahead = {
             let inner = self.inner.lock();
             match inner.mention(id) {
                 Some(Mention::At(seq)) => return Ok(Seen::At(seq)),
                 Some(Mention::Gone(_)) => return Ok(Seen::At(Seq::default())),
-                // The replica applies an edit that it knows itself.
                 Some(Mention::Ahead(_)) | None => {}
             }
-            if inner.replica.as_ref().is_some_and(|r| r.fold.is_new(id)) {
+            let fold = inner.replica.as_ref().map(|r| &r.fold);
+            if fold.is_some_and(|fold| fold.is_new(id)) {
                 return Ok(Seen::New);
             }
-        }
+            // Said with its message, or a log without the edit (trimmed, or merged from the cut on) would not show it.
+            let ahead = fold.and_then(|fold| fold.ahead_of(id));
+            ahead.map(|(text, at_ms)| (text.to_owned(), at_ms))
+        };
         let (address, id) = (self.address.clone(), id.to_owned());
         let found = engine.blocking(move |s| s.find(&address, &id)).await?;
-        Ok(match found {
-            Some(Found::At(seq)) => Seen::At(seq),
-            Some(Found::Gone) => Seen::At(Seq::default()),
-            Some(Found::Ahead { text, at_ms }) => Seen::Edited { text, at_ms },
-            None => Seen::New,
-        })
+        let stored = match found {
+            Some(Found::At(seq)) => return Ok(Seen::At(seq)),
+            Some(Found::Gone) => return Ok(Seen::At(Seq::default())),
+            Some(Found::Ahead { text, at_ms }) => Some((text, at_ms)),
+            None => None,
+        };
+        let newest = ahead.into_iter().chain(stored).max_by_key(|(_, at)| *at);
+        Ok(newest.map_or(Seen::New, |(text, at_ms)| Seen::Edited { text, at_ms }))
     }
 
     /// What an entry that must be placed again still has to say: its messages may have come by another
@@ -164,8 +163,13 @@ impl Cell {
             Body::Messages(messages) => {
                 for slot in messages.iter_mut() {
                     let Some(m) = slot else { continue };
-                    if matches!(self.seen(engine, m.id.as_deref()).await?, Seen::At(_)) {
-                        *slot = None;
+                    match self.seen(engine, m.id.as_deref()).await? {
+                        Seen::New => {}
+                        Seen::Edited { text, at_ms } if m.edited_ms.is_none_or(|e| e <= at_ms) => {
+                            *m = edited(engine, m.clone(), text, at_ms);
+                        }
+                        Seen::Edited { .. } => {}
+                        Seen::At(_) => *slot = None,
                     }
                 }
                 Ok(messages.iter().any(Option::is_some).then_some(entry))
@@ -182,5 +186,15 @@ impl Cell {
             }
             _ => Ok(Some(entry)),
         }
+    }
+}
+
+/// A message as an edit left it that was made before it came.
+fn edited(engine: &Engine, m: Message, text: String, at_ms: u64) -> Message {
+    Message {
+        tokens: engine.window.count(&text),
+        text,
+        edited_ms: Some(at_ms),
+        ..m
     }
 }
