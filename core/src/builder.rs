@@ -153,8 +153,9 @@ impl CacheBuilder {
         self
     }
 
-    /// How long the hot tier may hold up one call of this API, whatever that asks of it (default 250 ms: thousands of round
-    /// trips, still unnoticed in a chat); then the call goes on without it, degraded.
+    /// By when a call of this API returns while the hot tier is slow or away, whatever it asks of it (default 250 ms:
+    /// thousands of round trips, still unnoticed in a chat). Four fifths of it may be spent waiting for the tier; the
+    /// rest is for going on without it, degraded.
     #[must_use]
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
@@ -291,15 +292,17 @@ impl CacheBuilder {
         })
         .await;
         let (journal, replayed, writer) = opened?;
+        // Whoever gives the tier up must still read the store, which may just be flushing: an fsync or two.
+        let hot_deadline = self.deadline / 5 * 4;
         let hot: Arc<dyn HotTier> = match self.hot {
             Hot::Memory => Arc::new(MemoryTier::new(self.memory_limit, Arc::clone(&self.clock))),
-            Hot::Redis(config) => Arc::new(RedisTier::new(config.deadline(self.deadline))?),
+            Hot::Redis(config) => Arc::new(RedisTier::new(config.deadline(hot_deadline))?),
             Hot::Given(tier) => tier,
         };
         let away = check_hot(&*hot, &mut warnings).await?;
         let parts = Parts {
             hot,
-            deadline: self.deadline,
+            hot_deadline,
             store,
             journal,
             writer,

@@ -9,8 +9,8 @@ use scrollback::store::Page;
 use tokio::time::Instant;
 
 const DEADLINE: Duration = Duration::from_millis(250);
-/// Within the deadline by itself, not if asked twice.
-const DELAY: Duration = Duration::from_millis(200);
+/// Within the tier's share of it by itself, not if asked twice.
+const DELAY: Duration = Duration::from_millis(150);
 /// The clock's resolution, and what the delays of background work add between two looks at it.
 const SLACK: Duration = Duration::from_millis(10);
 

@@ -1,7 +1,7 @@
 //! One call of the public API: the engine, and how long the hot tier may still hold the call up.
 //!
 //! Invariant: what a call waits for the hot tier, itself and behind calls of the same session that wait for it, takes no longer
-//! than the deadline together; what does not fit is an outage, and the call goes on without the tier. Only such waiting
+//! than the tier's share of the deadline together; what does not fit is an outage, and the call goes on without the tier. Only such waiting
 //! counts, not the time of the journal or the store. A tier that answers at once (in process) is never late.
 
 use std::ops::Deref;
@@ -30,7 +30,7 @@ impl<'a> Call<'a> {
     pub(crate) fn begin(engine: &'a Engine) -> Self {
         let hot = Bounded {
             tier: engine.tier(),
-            deadline: engine.deadline,
+            deadline: engine.hot_deadline,
             spent_us: AtomicU64::new(0),
             cell: None,
         };

@@ -130,7 +130,7 @@ pub(crate) struct Engine {
     /// Asked only within a [`Call`](crate::session::call::Call)'s time.
     hot: Arc<dyn HotTier>,
     /// How long the hot tier may hold up one call.
-    pub(crate) deadline: Duration,
+    pub(crate) hot_deadline: Duration,
     pub(crate) store: Arc<dyn Store>,
     /// The store's: what it keeps, the journal and the hot tier hold as well.
     pub(crate) codec: Codec,
@@ -166,7 +166,7 @@ pub(crate) struct Engine {
 /// What [`Engine::new`] needs.
 pub(crate) struct Parts {
     pub(crate) hot: Arc<dyn HotTier>,
-    pub(crate) deadline: Duration,
+    pub(crate) hot_deadline: Duration,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) journal: Journal,
     pub(crate) window: Window,
@@ -184,7 +184,7 @@ impl Engine {
             began: (parts.clock.wall_ms(), parts.clock.monotonic()),
             hot: parts.hot,
             codec: parts.store.codec(),
-            deadline: parts.deadline,
+            hot_deadline: parts.hot_deadline,
             store: parts.store,
             journal: parts.journal,
             window: Arc::new(parts.window),

@@ -29,7 +29,7 @@ pub(super) const TRIALS: &[Trial] = &[
     trial("replies late, but within the time-out", |r| {
         storm(
             r,
-            Weather::Late(Duration::from_millis(r.rng().u64(60..240))),
+            Weather::Late(Duration::from_millis(r.rng().u64(60..190))),
         )
     }),
     trial("replies split at every byte", |r| storm(r, Weather::Split)),
@@ -63,6 +63,8 @@ const fn trial(fault: &'static str, run: fn(&Round) -> anyhow::Result<Outcome>) 
 
 /// The default deadline and what is allowed over it.
 const CALL_MS: u64 = 250 + 50;
+/// What of it a call waits for the tier.
+const TIME_OUT: Duration = Duration::from_millis(200);
 const HEARTBEAT_MS: u64 = 100;
 const BACK_MS: u64 = 2_000;
 const LATE: Duration = Duration::from_secs(5);
@@ -120,7 +122,7 @@ fn storm(round: &Round, weather: Weather) -> anyhow::Result<Outcome> {
     let spec = spec(&files, "", &proxy.url());
     let outage = match weather {
         Weather::Split => false,
-        Weather::Late(time) => time > Duration::from_millis(250),
+        Weather::Late(time) => time > TIME_OUT,
         _ => true,
     };
     outlive(
@@ -269,7 +271,7 @@ fn cross_reads(round: &Round) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let mut caller = Process::start("caller", &spec)?;
     caller.line::<String>()?;
-    proxy.turn(Weather::SomeLate(2, 200, 320));
+    proxy.turn(Weather::SomeLate(2, 150, 270));
     let (mut calls, mut degraded) = (0, 0);
     while calls < OPERATIONS {
         pause(Duration::from_millis(200));
