@@ -1,8 +1,8 @@
 //! The embedded store: sled 0.34.7, used so that it survives a power cut.
 //!
 //! Owns the data directory's `lock`, `store/` and the files named `store.*` beside it. One tree holds
-//! everything, so a flush is one atomic batch; an fsync of sled's files follows every batch that is
-//! answered for (sled's own flush does not survive a power cut). Values are chunked and checksummed.
+//! everything, so a step is one atomic batch; an fsync of sled's files follows every step that is
+//! answered for (sled's own flush does not survive a power cut), and none is larger than sled can take between two (`steps`). Values are chunked and checksummed.
 //!
 //! Invariants: no panic of sled gets out; after a panic or a failed write or fsync every call fails until sled was
 //! opened again, which it is by itself (`healing`); after damage until the next start, which then checks everything;
@@ -13,7 +13,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ::sled::Db;
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
@@ -51,6 +51,7 @@ mod opening;
 mod packed;
 mod read;
 mod session;
+mod steps;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -83,6 +84,9 @@ pub struct SledStore {
     syncing: Mutex<Synced>,
     engine: RwLock<Option<Arc<Engine>>>,
     applied: AtomicU64,
+    /// Bytes given to sled, ever, and how many of them an fsync has covered.
+    given: AtomicUsize,
+    kept: AtomicUsize,
     /// How often sled was opened anew; what was applied before and not synced is unknown then.
     opened: AtomicU64,
     health: Mutex<Health>,
@@ -154,6 +158,8 @@ impl SledStore {
             }),
             applied: AtomicU64::new(writer.step),
             writer: Mutex::new(writer),
+            given: AtomicUsize::new(0),
+            kept: AtomicUsize::new(0),
             engine: RwLock::new(Some(Arc::new(engine))),
             opened: AtomicU64::new(0),
             health: Mutex::default(),
@@ -190,6 +196,8 @@ impl SledStore {
             None => HashSet::new(),
         };
         fault_point::fault("store.apply").map_err(::sled::Error::Io)?;
+        let bytes = txn.bytes();
+        self.make_way(bytes)?;
         let batch = txn.into_batch().unwrap_or_default();
         let engine = self.engine.write();
         let engine = engine.as_ref().ok_or(Fault::Caller(Error::Closed))?;
@@ -197,6 +205,7 @@ impl SledStore {
             touched.extend(changed);
         }
         engine.db.apply_batch(batch)?;
+        self.given.fetch_add(bytes, Ordering::SeqCst);
         *writer = stepped;
         self.applied.store(writer.step, Ordering::SeqCst);
         Ok(Applied {
@@ -224,6 +233,7 @@ impl SledStore {
         }
         syncing.check()?;
         let step = self.applied.load(Ordering::SeqCst);
+        let given = self.given.load(Ordering::SeqCst);
         // Not under the engine's lock, so that others read and apply during the fsync; whoever closes sled
         // takes `syncing` first.
         let engine = self.engine.read().clone();
@@ -231,6 +241,7 @@ impl SledStore {
         engine.ok_or(Fault::Caller(Error::Closed))?.sync(step)?;
         syncing.failed = false;
         syncing.step = step;
+        self.kept.store(given, Ordering::SeqCst);
         self.ballast.restore();
         Ok(())
     }
@@ -319,24 +330,11 @@ impl Store for SledStore {
 
     fn flush(&self, batch: &[SessionFlush]) -> Result<Vec<SessionFlushed>> {
         self.run(|| {
-            let decoded: Outcome<Vec<_>> = batch
-                .iter()
-                .map(|part| flush::decode(&self.codec, part))
-                .collect();
-            let decoded = decoded?;
-            let mut writer = self.writer.lock();
-            let db = self.db()?;
-            let mut txn = Txn::new(&db, &self.verified, &self.codec);
-            let mut flushed = Vec::with_capacity(batch.len());
-            for (part, entries) in batch.iter().zip(decoded) {
-                let done = flush::apply(&mut txn, &mut writer.next_sid, part, entries)?;
-                writer.next_epoch = writer.next_epoch.max(done.epoch.saturating_add(1));
-                flushed.push(done);
+            let mut flushed = vec![SessionFlushed::default(); batch.len()];
+            // Others may give something meanwhile.
+            for step in steps::of(batch, self.most() / 2) {
+                self.flush_step(&step, &mut flushed)?;
             }
-            let applied = self.apply(&mut writer, txn)?;
-            drop(db);
-            drop(writer);
-            self.sync(applied)?;
             Ok(flushed)
         })
     }
@@ -362,13 +360,19 @@ impl Store for SledStore {
     fn erase(&self, session: &Address, what: &Erase) -> Result<Erased> {
         let _one = self.forgetting.lock();
         self.run(|| {
+            let mut before = Erased::default();
+            while self.erase_step(session, what, &mut before)? {}
             let mut writer = self.writer.lock();
             let db = self.db()?;
             let mut txn = Txn::new(&db, &self.verified, &self.codec);
             let Some(mut found) = Session::find(&mut txn, session)? else {
                 return Ok(Erased::default());
             };
-            let (mut erased, any) = erase::texts(&mut found, what)?;
+            let texts = erase::texts(&mut found, what, usize::MAX)?;
+            let any = texts.any || before.messages > 0;
+            let mut erased = texts.erased;
+            erased.messages += before.messages;
+            erased.bytes += before.bytes;
             erased.epoch = found.row.epoch;
             if !any && matches!(what, Erase::Before(_)) {
                 return Ok(erased);

@@ -43,6 +43,9 @@ pub(super) const TRIALS: &[Trial] = &[
     },
 ];
 
+/// So much that a flush takes many of sled's segments, and that it uses old ones again.
+const HEAVY_BYTES: usize = 3_000;
+
 /// How many cuts one data directory lives through.
 const LIVES: u64 = 2;
 
@@ -67,17 +70,24 @@ fn cut(round: &Round, synced: bool) -> anyhow::Result<Outcome> {
     if round.number % 3 == 2 {
         stage.cache.journal = Some(round.dir().join("journal"));
     }
+    let heavy = synced && round.number % 6 == 5;
+    let (flush_ms, life_ms) = match heavy {
+        true => (100..500, 500..2_500),
+        false => (20..50, 100..1_000),
+    };
     for _ in 0..LIVES {
-        stage.cache.flush_every_ms = rng.u64(20..50);
+        stage.cache.flush_every_ms = rng.u64(flush_ms.clone());
         let mut spec = stage.writer();
         // Two of three rounds come to rest now and then, so that segments of the journal go: what was flushed is
         // nowhere else from then on. In one of these no fsync of the journal helps the store.
-        if !round.number.is_multiple_of(3) {
+        if heavy {
+            spec.bytes = HEAVY_BYTES;
+        } else if !round.number.is_multiple_of(3) {
             (spec.bytes, spec.beat_ms) = (8_000, 150);
         }
         let mut writer = Process::start("writer", &spec)?;
         writer.line::<String>()?;
-        stage.cut_after(Duration::from_millis(rng.u64(100..1_000)), writer)?;
+        stage.cut_after(Duration::from_millis(rng.u64(life_ms.clone())), writer)?;
     }
     stage.judged()
 }
@@ -113,7 +123,7 @@ struct Stage {
 
 impl Stage {
     fn new(round: &Round) -> anyhow::Result<Self> {
-        let volume = Volume::ext4(round.dir(), 128)?;
+        let volume = Volume::ext4(round.dir(), 512)?;
         Ok(Self {
             cache: CacheSpec::new(volume.path().join("data"))
                 .encrypted(round.number.is_multiple_of(2)),

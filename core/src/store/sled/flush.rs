@@ -32,34 +32,35 @@ pub(super) fn decode(codec: &Codec, flush: &SessionFlush) -> Outcome<Vec<Entry>>
     entries.map_err(Fault::Caller)
 }
 
-/// Applies one session's part of a flush.
+/// Applies one session's part of a flush, or a piece of it after others in `flushed`.
 pub(super) fn apply(
     txn: &mut Txn<'_>,
     next_sid: &mut u64,
     flush: &SessionFlush,
     entries: Vec<Entry>,
-) -> Outcome<SessionFlushed> {
+    flushed: &mut SessionFlushed,
+) -> Outcome<()> {
     let mut session = Session::find_or_make(txn, &flush.session, next_sid)?;
     if flush.epoch < session.row.epoch {
-        return Ok(SessionFlushed {
-            epoch: session.row.epoch,
-            durable_to: session.row.durable_to,
-            entries: vec![Flushed::Refused; flush.entries.len()],
-        });
+        let refused = std::iter::repeat_n(Flushed::Refused, flush.entries.len());
+        flushed.entries.extend(refused);
+        (flushed.epoch, flushed.durable_to) = (session.row.epoch, session.row.durable_to);
+        return Ok(());
     }
     if flush.epoch > session.row.epoch {
         session.row.epoch = flush.epoch;
     }
-    let mut outcomes = Vec::with_capacity(entries.len());
+    let mut refused = flushed.entries.contains(&Flushed::Refused);
     for (given, entry) in flush.entries.iter().zip(entries) {
-        let refused = outcomes.contains(&Flushed::Refused);
-        outcomes.push(one(&mut session, flush.epoch, given, entry, refused)?);
+        let outcome = one(&mut session, flush.epoch, given, entry, refused)?;
+        refused |= outcome == Flushed::Refused;
+        flushed.entries.push(outcome);
     }
     // A cut among what another writer has not flushed would, if that is lost, hide what takes its numbers.
     if flush.cut.number() <= session.row.last {
         session.row.summary.cut = session.row.summary.cut.max(flush.cut);
     }
-    if !outcomes.contains(&Flushed::Refused) {
+    if !refused {
         let settled = flush.settled_to.min(session.row.last);
         session.row.durable_to = session.row.durable_to.max(settled);
     }
@@ -67,11 +68,8 @@ pub(super) fn apply(
         session.row.durable_to += 1;
     }
     let row = session.save()?;
-    Ok(SessionFlushed {
-        epoch: row.epoch,
-        durable_to: row.durable_to,
-        entries: outcomes,
-    })
+    (flushed.epoch, flushed.durable_to) = (row.epoch, row.durable_to);
+    Ok(())
 }
 
 fn one(

@@ -223,6 +223,12 @@ impl<'t> Txn<'t> {
         Ok(())
     }
 
+    /// About how many bytes it gives to sled.
+    pub(super) fn bytes(&self) -> usize {
+        let one = |(key, value): (&[u8], Option<&Bytes>)| key.len() + value.map_or(0, Bytes::len);
+        self.dirty().map(one).sum()
+    }
+
     /// By how much the sum over the keys of which `counts` is true changes.
     pub(super) fn change(&self, counts: impl Fn(&[u8]) -> bool) -> u64 {
         let dirty = self.cells.iter().filter(|(k, c)| c.dirty && counts(k));

@@ -74,6 +74,48 @@ fn all(store: &SledStore, channel: u64) -> Result<Vec<String>> {
     Ok(history.into_iter().map(|(_, m)| m.text).collect())
 }
 
+#[test]
+fn a_flush_of_many_steps_is_answered_as_one() {
+    let (store, _dir) = fresh();
+    let part = |channel, entries| SessionFlush {
+        session: at(channel),
+        epoch: 1,
+        cut: Seq::new(90, 0),
+        settled_to: 100,
+        entries,
+    };
+    let taken = FlushEntry {
+        number: 60,
+        ..message(&at(1), 999, "another's")
+    };
+    store.flush(&[part(1, vec![taken])]).unwrap();
+    let long = "x".repeat(16 << 10);
+    let many = |channel| {
+        let numbers = 1..=100;
+        numbers.map(|n| message(&at(channel), n, &long)).collect()
+    };
+    let batch = [part(1, many(1)), part(2, many(2))];
+    let most = store.engine.read().as_ref().unwrap().unsynced() / 2;
+    let steps = steps::of(&batch, most);
+    let bytes = |(_, piece): &(usize, SessionFlush)| {
+        piece.entries.iter().map(|e| e.record.len()).sum::<usize>()
+    };
+    assert!(steps.len() > 20 && steps.iter().flatten().all(|piece| bytes(piece) <= most));
+    let done = store.flush(&batch).unwrap();
+    // From the number that another has on, whatever step it is in.
+    let durable = done[0].entries.iter().filter(|e| **e == Flushed::Durable);
+    assert_eq!((done[0].entries.len(), durable.count()), (100, 59));
+    assert!(done[0].entries[59..].iter().all(|e| *e == Flushed::Refused));
+    assert_eq!((done[0].durable_to, done[1].durable_to), (60, 100));
+    assert_eq!(done[1].entries, vec![Flushed::Durable; 100]);
+    let cut = |channel| store.window(&at(channel)).unwrap().unwrap().summary.cut;
+    assert_eq!((cut(1), cut(2)), (Seq::default(), Seq::new(90, 0)));
+    assert_eq!(
+        (all(&store, 1).unwrap().len(), all(&store, 2).unwrap().len()),
+        (60, 100)
+    );
+}
+
 fn expected(channel: u64, last: u64) -> Vec<String> {
     (1..=last).map(|n| text(channel, n)).collect()
 }
@@ -126,6 +168,11 @@ fn a_half_written_snapshot_is_survived() {
     assert_eq!(all(&store, 1).unwrap(), expected(1, 50));
 }
 
+/// sled as it stands in a data directory.
+fn raw(dir: &Path) -> Db {
+    disk::open_sled(&SledConfig::new(dir), &disk::store_dir(dir)).unwrap()
+}
+
 #[test]
 fn no_value_given_to_sled_is_above_its_safe_size() {
     let (store, dir) = fresh();
@@ -140,7 +187,7 @@ fn no_value_given_to_sled_is_above_its_safe_size() {
     };
     store.flush(&[part]).unwrap();
     drop(store);
-    let db = ::sled::open(dir.path().join("store")).unwrap();
+    let db = raw(dir.path());
     let sizes: Vec<usize> = db.iter().map(|item| item.unwrap().1.len()).collect();
     assert!(sizes.len() > 25 && sizes.iter().all(|len| *len <= 4096));
     drop(db);
@@ -179,7 +226,7 @@ fn a_store_of_a_newer_format_is_refused_and_not_touched() {
 
     // The row inside says so too, should the mark be lost.
     std::fs::write(&mark, sound).unwrap();
-    let db = ::sled::open(dir.path().join("store")).unwrap();
+    let db = raw(dir.path());
     let verified = Verified::default();
     let codec = Codec::plain();
     let mut txn = Txn::new(&db, &verified, &codec);
