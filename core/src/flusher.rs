@@ -25,11 +25,16 @@ mod upkeep;
 
 use upkeep::{compact_if_wasteful, retain, retained_from, sweep};
 
-/// Entries of one session in one store transaction.
+/// Entries of one session in one flush, and their bytes.
 const SESSION_BATCH: usize = 512;
+const SESSION_BYTES: usize = 1 << 20;
 
-/// Entries in one store transaction: a few megabytes, a few fsyncs' worth of work.
+/// Entries in one flush, and their bytes: the store may need an fsync for each 64 KiB, and at 100 ms each (a slow disk) is
+/// then done within a flush's deadline of 10 s.
 const BATCH: usize = 8192;
+/// About what an entry takes in a store besides its record: its rows in log and indexes.
+const ROWS: usize = 600;
+const BATCH_BYTES: usize = 4 << 20;
 
 /// Sessions repaired at the same time.
 const REPAIRS: usize = 32;
@@ -244,14 +249,17 @@ async fn repair(engine: &Arc<Engine>, cells: &[Arc<Cell>]) {
 async fn flush_all(engine: &Engine, cells: &[Arc<Cell>]) -> Result<()> {
     let mut rest: Vec<&Arc<Cell>> = cells.iter().collect();
     while !rest.is_empty() {
-        let (mut parts, mut owners, mut entries) = (Vec::new(), Vec::new(), 0);
+        let (mut parts, mut owners) = (Vec::new(), Vec::new());
+        let (mut entries, mut bytes) = (0, 0);
         let mut later = Vec::new();
         for cell in rest {
-            if entries >= BATCH {
+            if entries >= BATCH || bytes >= BATCH_BYTES {
                 later.push(cell);
-            } else if let Some(part) = cell.flushable() {
+            } else if let Some((part, more)) = cell.flushable() {
                 entries += part.entries.len();
-                if part.entries.len() == SESSION_BATCH {
+                let each = part.entries.iter().map(|e| e.record.len() + ROWS);
+                bytes += each.sum::<usize>();
+                if more {
                     later.push(cell);
                 }
                 parts.push(part);
@@ -299,17 +307,25 @@ async fn flush_parts(
 }
 
 impl Cell {
-    /// The entries at the head of the queue that stand in one epoch.
-    fn flushable(&self) -> Option<SessionFlush> {
+    /// The entries at the head of the queue that stand in one epoch, as many as go together; the second says that there
+    /// may be more.
+    fn flushable(&self) -> Option<(SessionFlush, bool)> {
         let inner = self.inner.lock();
         let epoch = inner.pending.front()?.place.epoch;
         let fits =
             |p: &&crate::session::cell::Pending| p.place.epoch == epoch && epoch > 0 && !p.refused;
+        let mut room = SESSION_BYTES;
+        let in_room = |p: &&crate::session::cell::Pending| {
+            let had = room > 0;
+            room = room.saturating_sub(p.record.len());
+            had
+        };
         let mut entries: Vec<FlushEntry> = inner
             .pending
             .iter()
             .take_while(fits)
             .take(SESSION_BATCH)
+            .take_while(in_room)
             .map(|p| FlushEntry {
                 number: p.place.number,
                 id: p.id,
@@ -329,13 +345,15 @@ impl Cell {
             open.unwrap_or(r.copied_to).min(r.copied_to)
         });
         let session = self.address.clone();
-        (!entries.is_empty()).then_some(SessionFlush {
+        let more = room == 0 || entries.len() == SESSION_BATCH;
+        let part = SessionFlush {
             settled_to,
             session,
             epoch,
             cut,
             entries,
-        })
+        };
+        (!part.entries.is_empty()).then_some((part, more))
     }
 
     /// Takes in what the store said of a flush.
@@ -382,7 +400,7 @@ impl Cell {
 
     /// Flushes this session to the end; call under the turn, settled in.
     pub(crate) async fn flush_now(self: &Arc<Self>, engine: &Call<'_>) -> Result<()> {
-        while let Some(part) = self.flushable() {
+        while let Some((part, _)) = self.flushable() {
             let before = self.inner.lock().pending.len();
             flush_parts(engine, vec![part], &[self]).await?;
             let (after, refused) = {

@@ -152,7 +152,8 @@ impl Cell {
             Some(Found::Ahead { text, at_ms }) => Some((text, at_ms)),
             None => None,
         };
-        let newest = ahead.into_iter().chain(stored).max_by_key(|(_, at)| *at);
+        // Of two at the same time the one that came later, which the store may not have.
+        let newest = stored.into_iter().chain(ahead).max_by_key(|(_, at)| *at);
         Ok(newest.map_or(Seen::New, |(text, at_ms)| Seen::Edited { text, at_ms }))
     }
 
@@ -165,10 +166,7 @@ impl Cell {
                     let Some(m) = slot else { continue };
                     match self.seen(engine, m.id.as_deref()).await? {
                         Seen::New => {}
-                        Seen::Edited { text, at_ms } if m.edited_ms.is_none_or(|e| e <= at_ms) => {
-                            *m = edited(engine, m.clone(), text, at_ms);
-                        }
-                        Seen::Edited { .. } => {}
+                        Seen::Edited { text, at_ms } => *m = edited(engine, m.clone(), text, at_ms),
                         Seen::At(_) => *slot = None,
                     }
                 }
@@ -189,8 +187,11 @@ impl Cell {
     }
 }
 
-/// A message as an edit left it that was made before it came.
+/// A message as an edit left it that came before it, if that is no older than the text it has.
 fn edited(engine: &Engine, m: Message, text: String, at_ms: u64) -> Message {
+    if m.edited_ms.is_some_and(|e| e > at_ms) {
+        return m;
+    }
     Message {
         tokens: engine.window.count(&text),
         text,

@@ -331,9 +331,9 @@ impl Store for SledStore {
     fn flush(&self, batch: &[SessionFlush]) -> Result<Vec<SessionFlushed>> {
         self.run(|| {
             let mut flushed = vec![SessionFlushed::default(); batch.len()];
-            // Others may give something meanwhile.
-            for step in steps::of(batch, self.most() / 2) {
-                self.flush_step(&step, &mut flushed)?;
+            let mut pieces = steps::pieces(&self.codec, batch)?.into_iter().peekable();
+            while pieces.peek().is_some() {
+                self.flush_step(&mut pieces, &mut flushed)?;
             }
             Ok(flushed)
         })
@@ -360,19 +360,13 @@ impl Store for SledStore {
     fn erase(&self, session: &Address, what: &Erase) -> Result<Erased> {
         let _one = self.forgetting.lock();
         self.run(|| {
-            let mut before = Erased::default();
-            while self.erase_step(session, what, &mut before)? {}
             let mut writer = self.writer.lock();
             let db = self.db()?;
             let mut txn = Txn::new(&db, &self.verified, &self.codec);
             let Some(mut found) = Session::find(&mut txn, session)? else {
                 return Ok(Erased::default());
             };
-            let texts = erase::texts(&mut found, what, usize::MAX)?;
-            let any = texts.any || before.messages > 0;
-            let mut erased = texts.erased;
-            erased.messages += before.messages;
-            erased.bytes += before.bytes;
+            let (mut erased, any) = erase::texts(&mut found, what)?;
             erased.epoch = found.row.epoch;
             if !any && matches!(what, Erase::Before(_)) {
                 return Ok(erased);

@@ -67,10 +67,11 @@ fn cut(round: &Round, synced: bool) -> anyhow::Result<Outcome> {
     let mut rng = round.rng();
     let mut stage = Stage::new(round)?;
     stage.cache.synced = synced;
-    if round.number % 3 == 2 {
+    let elsewhere = round.number % 3 == 2;
+    if elsewhere {
         stage.cache.journal = Some(round.dir().join("journal"));
     }
-    let heavy = synced && round.number % 6 == 5;
+    let heavy = synced && elsewhere && !(round.number / 3).is_multiple_of(3);
     let (flush_ms, life_ms) = match heavy {
         true => (100..500, 500..2_500),
         false => (20..50, 100..1_000),
@@ -78,8 +79,8 @@ fn cut(round: &Round, synced: bool) -> anyhow::Result<Outcome> {
     for _ in 0..LIVES {
         stage.cache.flush_every_ms = rng.u64(flush_ms.clone());
         let mut spec = stage.writer();
-        // Two of three rounds come to rest now and then, so that segments of the journal go: what was flushed is
-        // nowhere else from then on. In one of these no fsync of the journal helps the store.
+        // In every third round no fsync of the journal helps the store. Half of all come to rest now and then, so that
+        // segments of the journal go: what was flushed is nowhere else from then on.
         if heavy {
             spec.bytes = HEAVY_BYTES;
         } else if !round.number.is_multiple_of(3) {

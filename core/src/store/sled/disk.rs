@@ -238,7 +238,7 @@ impl Engine {
             file: File::open(store.join("db")).map_err(refuse)?,
             dir: File::open(store).map_err(refuse)?,
             mark,
-            segment_bytes: segment_bytes(store),
+            segment_bytes: segment_bytes(store).map_err(refuse)?,
         })
     }
 
@@ -284,7 +284,7 @@ pub(super) fn open_sled(config: &SledConfig, store: &Path) -> ::sled::Result<Db>
     loop {
         let opened = ::sled::Config::new()
             .path(store)
-            .segment_size(segment_bytes(store))
+            .segment_size(segment_bytes(store)?)
             .cache_capacity(config.cache_bytes)
             .flush_every_ms(None)
             .open();
@@ -298,13 +298,19 @@ pub(super) fn open_sled(config: &SledConfig, store: &Path) -> ::sled::Result<Db>
 }
 
 /// How large the segments of sled's log are: of a new store [`SEGMENT`], of one that is there as it says itself.
-fn segment_bytes(store: &Path) -> usize {
-    let conf = fs::read(store.join("conf")).unwrap_or_default();
+///
+/// # Errors
+/// It cannot be told now: with another size a sound store would be refused.
+fn segment_bytes(store: &Path) -> io::Result<usize> {
+    let conf = match fs::read(store.join("conf")) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(SEGMENT),
+        other => other?,
+    };
     let conf = String::from_utf8_lossy(&conf);
     let line = conf.lines().find_map(|l| l.strip_prefix("segment_size: "));
     let stated = line.and_then(|bytes| bytes.parse().ok());
     let sound = |bytes: &usize| bytes.is_power_of_two() && SEGMENTS.contains(bytes);
-    stated.filter(sound).unwrap_or(SEGMENT)
+    Ok(stated.filter(sound).unwrap_or(SEGMENT))
 }
 
 fn is_held(e: &io::Error) -> bool {

@@ -9,49 +9,28 @@ use bytes::Bytes;
 use super::fault::{Fault, Outcome};
 use super::keys;
 use super::session::{Mention, Session, void_if_empty};
-use super::steps::ROWS;
 use super::table;
 use crate::message::{Body, Message, Seq};
 use crate::store::{Erase, Erased};
 use crate::summary::author_hash;
 
-/// How an erasure went.
-#[derive(Debug, Default)]
-pub(super) struct Texts {
-    pub(super) erased: Erased,
-    /// Anything at all was removed.
-    pub(super) any: bool,
-    /// There was more than was asked for; the indexes are as they were.
-    pub(super) more: bool,
-}
-
-/// Erases from the log, the indexes and the summary, about so many bytes at most. The epoch and the tombstone are the
-/// caller's.
-pub(super) fn texts(
-    session: &mut Session<'_, '_>,
-    what: &Erase,
-    mut most: usize,
-) -> Outcome<Texts> {
-    let mut texts = Texts::default();
+/// Erases from the log, the indexes and the summary. The epoch and the tombstone are the caller's.
+/// The second is true when anything at all was removed.
+pub(super) fn texts(session: &mut Session<'_, '_>, what: &Erase) -> Outcome<(Erased, bool)> {
+    let mut erased = Erased::default();
+    let mut any = false;
     let tree = session.txn.tree;
     for item in table::under(tree, &keys::of_session(keys::LOG, session.row.sid)) {
         let (key, record) = item?;
         let number = keys::number_at(&key, 9).ok_or_else(|| Fault::damage("a key is cut short"))?;
-        if one(session, number, &record, what, &mut texts.erased)? {
-            texts.any = true;
-            most = most.saturating_sub(record.len() + ROWS);
-            if most == 0 {
-                texts.more = true;
-                return Ok(texts);
-            }
-        }
+        any |= one(session, number, &record, what, &mut erased)?;
     }
     match what {
         Erase::All => all_indexes(session)?,
         Erase::Author(author) => session.drop_author(author_hash(author))?,
         Erase::Before(_) => {}
     }
-    Ok(texts)
+    Ok((erased, any))
 }
 
 fn one(
@@ -120,10 +99,7 @@ fn concerns(what: &Erase, m: &Message) -> bool {
 fn all_indexes(session: &mut Session<'_, '_>) -> Outcome<()> {
     let (tree, sid) = (session.txn.tree, session.row.sid);
     for item in table::under(tree, &keys::of_session(keys::PLATFORM, sid)) {
-        let (key, mention) = item?;
-        if Mention::read(&mention)? != Mention::Gone {
-            session.put_mention(key, Mention::Gone)?;
-        }
+        session.put_mention(item?.0, Mention::Gone)?;
     }
     for item in table::under(tree, &keys::of_session(keys::SPOKE, sid)) {
         let hash = keys::wide_at(&item?.0, 9).ok_or_else(|| Fault::damage("a key is cut short"))?;

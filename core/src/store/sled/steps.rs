@@ -1,67 +1,74 @@
-//! Steps: sled gets only so much between two fsyncs, so what is large is given to it piece by piece.
+//! Steps: sled gets only so much between two fsyncs, so a large flush is given to it piece by piece.
 //!
-//! Invariant: whatever a kill or a power cut leaves of the pieces is a sound store; nobody is told that the whole is durable before
-//! all of it is. The bound and its reason are [`Engine::unsynced`]'s; one entry that is larger goes by itself.
+//! Invariant: whatever a kill or a power cut leaves of the steps is a sound store; nobody is told that the whole is durable
+//! before all of it is. The bound and its reason are [`Engine::unsynced`]'s.
 
+use std::iter::Peekable;
 use std::sync::atomic::Ordering;
+use std::vec::IntoIter;
 
 #[cfg(doc)]
 use super::disk::Engine;
 use super::fault::Outcome;
-use super::session::Session;
 use super::table::Txn;
-use super::{SledStore, erase, flush};
-use crate::key::Address;
-use crate::message::Seq;
-use crate::store::{Erase, Erased, SessionFlush, SessionFlushed};
+use super::{SledStore, flush};
+use crate::codec::Codec;
+use crate::message::{Entry, Seq};
+use crate::store::{FlushEntry, SessionFlush, SessionFlushed};
 
-/// What an entry takes in sled besides its record, about: its rows in log and indexes, its session's row.
-pub(super) const ROWS: usize = 600;
+/// How many entries are looked at together: few, since one may rewrite a large one that is stored; and their bytes.
+const TOGETHER: usize = 8;
+const BYTES: usize = 8 << 10;
 
-/// One step of a flush: the parts it takes something of, by their place in the batch.
-pub(super) type Step = Vec<(usize, SessionFlush)>;
+/// A piece of one session's part of a flush.
+pub(super) struct Piece {
+    /// The part's place in the flush.
+    place: usize,
+    part: SessionFlush,
+    entries: Vec<Entry>,
+}
 
-/// A flush in steps of at most `bytes`, or one entry. What bounds a context and what is settled comes with a
-/// part's last entries.
-pub(super) fn of(batch: &[SessionFlush], bytes: usize) -> Vec<Step> {
-    let (mut steps, mut step, mut room) = (Vec::new(), Step::new(), bytes);
-    for (place, part) in batch.iter().enumerate() {
+/// The pieces of a flush, in order, decoded before any lock is taken. What bounds a context and what is settled comes with
+/// a part's last entries.
+pub(super) fn pieces(codec: &Codec, flush: &[SessionFlush]) -> Outcome<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    for (place, part) in flush.iter().enumerate() {
         let mut rest = part.entries.as_slice();
         loop {
-            let fit = rest.iter().take_while(|entry| {
-                let left = room.checked_sub(entry.record.len() + ROWS);
-                room = left.unwrap_or(room);
-                left.is_some()
-            });
-            let fit = fit.count();
-            let fit = if step.is_empty() { fit.max(1) } else { fit };
-            let (now, later) = rest.split_at(fit.min(rest.len()));
+            let mut bytes = 0;
+            let fits = |entry: &&FlushEntry| {
+                let had = bytes < BYTES;
+                bytes += entry.record.len();
+                had
+            };
+            let together = rest.iter().take(TOGETHER).take_while(fits).count();
+            let (now, later) = rest.split_at(together);
             let is_last = later.is_empty();
-            if is_last || !now.is_empty() {
-                let piece = SessionFlush {
-                    session: part.session.clone(),
-                    epoch: part.epoch,
-                    cut: if is_last { part.cut } else { Seq::default() },
-                    settled_to: if is_last { part.settled_to } else { 0 },
-                    entries: now.to_vec(),
-                };
-                step.push((place, piece));
-            }
+            let part = SessionFlush {
+                session: part.session.clone(),
+                epoch: part.epoch,
+                cut: if is_last { part.cut } else { Seq::default() },
+                settled_to: if is_last { part.settled_to } else { 0 },
+                entries: now.to_vec(),
+            };
+            let entries = flush::decode(codec, &part)?;
+            pieces.push(Piece {
+                place,
+                part,
+                entries,
+            });
             if is_last {
                 break;
             }
             rest = later;
-            steps.push(std::mem::take(&mut step));
-            room = bytes;
         }
     }
-    steps.push(step);
-    steps
+    Ok(pieces)
 }
 
 impl SledStore {
     /// How many bytes sled may get between two fsyncs.
-    pub(super) fn most(&self) -> usize {
+    fn most(&self) -> usize {
         self.engine.read().as_ref().map_or(0, |e| e.unsynced())
     }
 
@@ -75,51 +82,38 @@ impl SledStore {
     }
 
     /// One step of a flush, durable.
-    pub(super) fn flush_step(&self, step: &Step, flushed: &mut [SessionFlushed]) -> Outcome<()> {
-        let decode = |(_, piece): &(usize, SessionFlush)| flush::decode(&self.codec, piece);
-        let decoded: Outcome<Vec<_>> = step.iter().map(decode).collect();
-        let decoded = decoded?;
+    pub(super) fn flush_step(
+        &self,
+        pieces: &mut Peekable<IntoIter<Piece>>,
+        flushed: &mut [SessionFlushed],
+    ) -> Outcome<()> {
+        // Others may give something meanwhile.
+        let most = self.most() / 2;
         let mut writer = self.writer.lock();
         let db = self.db()?;
         let mut txn = Txn::new(&db, &self.verified, &self.codec);
-        for ((place, piece), entries) in step.iter().zip(decoded) {
-            let Some(done) = flushed.get_mut(*place) else {
+        while txn.bytes() <= most
+            && let Some(piece) = pieces.next()
+        {
+            let Some(done) = flushed.get_mut(piece.place) else {
                 continue;
             };
-            flush::apply(&mut txn, &mut writer.next_sid, piece, entries, done)?;
+            flush::apply(
+                &mut txn,
+                &mut writer.next_sid,
+                &piece.part,
+                piece.entries,
+                done,
+            )?;
             writer.next_epoch = writer.next_epoch.max(done.epoch.saturating_add(1));
         }
-        let applied = self.apply(&mut writer, txn)?;
+        let applied = match txn.bytes() {
+            // All of it stood there: who flushes again what was too slow gets on.
+            0 => self.applied(),
+            _ => self.apply(&mut writer, txn)?,
+        };
         drop(db);
         drop(writer);
         self.sync(applied)
-    }
-
-    /// Takes away a part of what is to be erased, durably; false when what is left is little enough to go with the
-    /// tombstone. One that was cut short was not answered for, and is finished by the next one.
-    pub(super) fn erase_step(
-        &self,
-        session: &Address,
-        what: &Erase,
-        erased: &mut Erased,
-    ) -> Outcome<bool> {
-        let mut writer = self.writer.lock();
-        let db = self.db()?;
-        let mut txn = Txn::new(&db, &self.verified, &self.codec);
-        let Some(mut found) = Session::find(&mut txn, session)? else {
-            return Ok(false);
-        };
-        let texts = erase::texts(&mut found, what, self.most() / 2)?;
-        if !texts.more {
-            return Ok(false);
-        }
-        found.save()?;
-        let applied = self.apply(&mut writer, txn)?;
-        drop(db);
-        drop(writer);
-        self.sync(applied)?;
-        erased.messages += texts.erased.messages;
-        erased.bytes += texts.erased.bytes;
-        Ok(true)
     }
 }

@@ -151,6 +151,7 @@ pub(super) struct Txn<'t> {
     pub(super) verified: &'t Verified,
     pub(super) codec: &'t Codec,
     cells: HashMap<Vec<u8>, Cell>,
+    bytes: usize,
 }
 
 /// Sessions by number.
@@ -174,6 +175,7 @@ impl<'t> Txn<'t> {
             verified,
             codec,
             cells: HashMap::new(),
+            bytes: 0,
         }
     }
 
@@ -210,23 +212,32 @@ impl<'t> Txn<'t> {
                 limit: CHUNK * usize::from(u16::MAX),
             }));
         }
+        let bytes = key.len() + value.len();
         let cell = self.cell(key)?;
+        if cell.value.as_ref() == Some(&value) {
+            return Ok(());
+        }
         cell.value = Some(value);
         cell.dirty = true;
+        self.bytes += bytes;
         Ok(())
     }
 
     pub(super) fn remove(&mut self, key: Vec<u8>) -> Outcome<()> {
+        let bytes = key.len();
         let cell = self.cell(key)?;
+        if cell.value.is_none() {
+            return Ok(());
+        }
         cell.value = None;
         cell.dirty = true;
+        self.bytes += bytes;
         Ok(())
     }
 
-    /// About how many bytes it gives to sled.
-    pub(super) fn bytes(&self) -> usize {
-        let one = |(key, value): (&[u8], Option<&Bytes>)| key.len() + value.map_or(0, Bytes::len);
-        self.dirty().map(one).sum()
+    /// About how many bytes it gives to sled, at most; 0 when there is nothing to do.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// By how much the sum over the keys of which `counts` is true changes.

@@ -95,13 +95,19 @@ fn a_flush_of_many_steps_is_answered_as_one() {
         numbers.map(|n| message(&at(channel), n, &long)).collect()
     };
     let batch = [part(1, many(1)), part(2, many(2))];
-    let most = store.engine.read().as_ref().unwrap().unsynced() / 2;
-    let steps = steps::of(&batch, most);
-    let bytes = |(_, piece): &(usize, SessionFlush)| {
-        piece.entries.iter().map(|e| e.record.len()).sum::<usize>()
-    };
-    assert!(steps.len() > 20 && steps.iter().flatten().all(|piece| bytes(piece) <= most));
+    let before = store.applied().step;
     let done = store.flush(&batch).unwrap();
+    let most = store.engine.read().as_ref().unwrap().unsynced() / 2;
+    let bytes = 160 * long.len();
+    let steps = store.applied().step - before;
+    assert!(
+        usize::try_from(steps).unwrap() > bytes / most / 2,
+        "{steps} steps"
+    );
+    // Once more there is nothing to do, and no fsync.
+    let again = store.flush(&batch).unwrap();
+    assert_eq!(again[1].entries, done[1].entries);
+    assert_eq!(store.applied().step - before, steps);
     // From the number that another has on, whatever step it is in.
     let durable = done[0].entries.iter().filter(|e| **e == Flushed::Durable);
     assert_eq!((done[0].entries.len(), durable.count()), (100, 59));
