@@ -238,11 +238,21 @@ fn before_entity(text: &str, mut at: usize) -> usize {
             .and_then(|tail| tail.find(close))
             .filter(|len| *len <= longest && start + *len >= at)
             .and_then(|len| text.get(start + 1..start + len));
-        if start > 0 && entity.is_some_and(|e| !e.contains(char::is_whitespace)) {
-            at = start;
+        if entity.is_some_and(|e| !e.contains(char::is_whitespace)) {
+            at = boundary_before(text, start).unwrap_or(at);
         }
     }
     at
+}
+
+/// The last end of a grapheme cluster at or before `at`, but at the start: a mark can stand before what it belongs to.
+fn boundary_before(text: &str, at: usize) -> Option<usize> {
+    let mut cursor = GraphemeCursor::new(at, text.len(), true);
+    let end = match cursor.is_boundary(text, 0) {
+        Ok(true) => at,
+        _ => cursor.prev_boundary(text, 0).ok()??,
+    };
+    (end > 0).then_some(end)
 }
 
 #[cfg(test)]

@@ -91,6 +91,13 @@ fn the_two_platform_limits_hold_at_their_edges() {
 }
 
 #[test]
+fn a_mark_that_stands_before_a_mention_goes_with_it() {
+    let text = "aaaaaaaa\u{d4e}<@123456789> bbbb";
+    let parts = split(text, Limit::new(14, Unit::Chars));
+    assert_eq!(parts[..2], ["aaaaaaaa", "\u{d4e}<@123456789> "]);
+}
+
+#[test]
 fn paragraphs_come_before_lines_before_sentences_before_words() {
     let limit = Limit::new(20, Unit::Chars);
     for (text, first) in [
