@@ -2,7 +2,7 @@
 //!
 //! Invariant: a child ends with the value that stands for it.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
@@ -14,6 +14,9 @@ use serde::de::DeserializeOwned;
 
 /// How long a child may take for what it is asked.
 const WITHIN: Duration = Duration::from_secs(120);
+
+/// How much is told of what a child complained of.
+const LAST_BYTES: usize = 2_000;
 
 /// The signal of an abort.
 const ABORT: i32 = 6;
@@ -75,10 +78,13 @@ pub(crate) struct Process {
     /// It has said something: from then on it runs until it is ended.
     spoke: bool,
     what: String,
+    /// What it writes to stderr.
+    complaints: std::fs::File,
 }
 
 impl Process {
-    /// Starts this program as `kind`; what it writes to stderr goes to the campaign's log when `SCROLLBACK_LOG` is set.
+    /// Starts this program as `kind`; what it writes to stderr goes to the campaign's log when `SCROLLBACK_LOG` is set, else
+    /// the last of it is told when it ends unasked.
     ///
     /// # Errors
     /// It cannot be started.
@@ -96,6 +102,7 @@ impl Process {
         variables: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
         let logged = std::env::var_os("SCROLLBACK_LOG").is_some();
+        let complaints = tempfile::tempfile()?;
         let mut child = command(kind, spec)?
             .envs(variables.iter().copied())
             .stdin(Stdio::piped())
@@ -103,11 +110,12 @@ impl Process {
             .stderr(if logged {
                 Stdio::inherit()
             } else {
-                Stdio::null()
+                Stdio::from(complaints.try_clone()?)
             })
             .spawn()
             .with_context(|| format!("cannot start a {kind}"))?;
         Ok(Self {
+            complaints,
             stdin: child.stdin.take(),
             stdout: child.stdout.take().map(BufReader::new),
             child,
@@ -124,9 +132,23 @@ impl Process {
         let stdout = self.stdout.as_mut().context("its output is closed")?;
         let mut line = String::new();
         stdout.read_line(&mut line)?;
-        ensure!(!line.is_empty(), "the {} ended without a word", self.what);
+        if line.is_empty() {
+            let end = self.end()?;
+            bail!("the {} ended without a word: {end}", self.what);
+        }
         self.spoke = true;
         serde_json::from_str(&line).with_context(|| format!("the {} said {line}", self.what))
+    }
+
+    /// How it ended, which it is just doing or has done, and the last that it complained of.
+    fn end(&mut self) -> anyhow::Result<String> {
+        let status = self.child.wait()?;
+        let mut complaints = Vec::new();
+        self.complaints.rewind()?;
+        self.complaints.read_to_end(&mut complaints)?;
+        let last = complaints.len().saturating_sub(LAST_BYTES);
+        let last = complaints.get(last..).unwrap_or_default();
+        Ok(format!("{status}: {}", String::from_utf8_lossy(last)))
     }
 
     /// Writes a line to it.
