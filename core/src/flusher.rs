@@ -27,14 +27,13 @@ use upkeep::{compact_if_wasteful, retain, retained_from, sweep};
 
 /// Entries of one session in one flush, and their bytes.
 const SESSION_BATCH: usize = 512;
-const SESSION_BYTES: usize = 1 << 20;
+const SESSION_BYTES: usize = 256 << 10;
 
-/// Entries in one flush, and their bytes: the store may need an fsync for each 64 KiB, and at 100 ms each (a slow disk) is
-/// then done within a flush's deadline of 10 s.
-const BATCH: usize = 8192;
+/// Bytes in one flush: the store may need an fsync for each 64 KiB (16 KiB in an old one), and at 100 ms each (a slow disk)
+/// is then done within a flush's deadline of 10 s.
+const BATCH_BYTES: usize = 1 << 20;
 /// About what an entry takes in a store besides its record: its rows in log and indexes.
 const ROWS: usize = 600;
-const BATCH_BYTES: usize = 4 << 20;
 
 /// Sessions repaired at the same time.
 const REPAIRS: usize = 32;
@@ -249,24 +248,25 @@ async fn repair(engine: &Arc<Engine>, cells: &[Arc<Cell>]) {
 async fn flush_all(engine: &Engine, cells: &[Arc<Cell>]) -> Result<()> {
     let mut rest: Vec<&Arc<Cell>> = cells.iter().collect();
     while !rest.is_empty() {
-        let (mut parts, mut owners) = (Vec::new(), Vec::new());
-        let (mut entries, mut bytes) = (0, 0);
-        let mut later = Vec::new();
+        let (mut parts, mut owners, mut bytes) = (Vec::new(), Vec::new(), 0);
+        // Who had a turn goes behind who had none.
+        let (mut later, mut again) = (Vec::new(), Vec::new());
         for cell in rest {
-            if entries >= BATCH || bytes >= BATCH_BYTES {
+            if bytes >= BATCH_BYTES {
                 later.push(cell);
             } else if let Some((part, more)) = cell.flushable() {
-                entries += part.entries.len();
                 let each = part.entries.iter().map(|e| e.record.len() + ROWS);
                 bytes += each.sum::<usize>();
                 if more {
-                    later.push(cell);
+                    again.push(cell);
                 }
                 parts.push(part);
                 owners.push(cell);
             }
         }
         flush_parts(engine, parts, &owners).await?;
+        engine.room.notify_waiters();
+        later.append(&mut again);
         rest = later;
     }
     Ok(())

@@ -3,7 +3,8 @@
 //! A store applies what entries mean: an edit changes the stored message, a delete removes it, so that
 //! history and exports need no replay. Calls block; the cache makes them off the async threads.
 //!
-//! Invariants: a flush is atomic and durable (power cut included) when it returns; an entry id is
+//! Invariants: a flush is durable (power cut included) when it returns, and one that is cut short has stored entries in
+//! order, each whole or not at all, by sessions; an entry id is
 //! stored at most once, and so is a platform id per session; a flush from an epoch below the row's is
 //! refused; nothing erased is ever returned or stored again.
 
@@ -224,7 +225,7 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// As [`allot`](Self::allot).
     fn find(&self, session: &Address, platform_id: &str) -> Result<Option<Found>>;
 
-    /// Stores entries of many sessions in one atomic, durable step.
+    /// Stores entries of many sessions, durably; in one step or, a large flush, in several.
     ///
     /// Per session: an epoch below the row's refuses all of it, a larger one becomes the row's. Per
     /// entry, in order: erased → [`Flushed::Erased`]; id stored already → [`Flushed::Durable`]; number held by
@@ -232,7 +233,7 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// applied. When none was refused, `durable_to` rises to `settled_to`; then on while the next number is stored. A message whose platform id is at another place, or gone, is not stored a second time.
     ///
     /// # Errors
-    /// As [`allot`](Self::allot); then nothing of the flush is stored, or it is unknown whether it is.
+    /// As [`allot`](Self::allot); then it is unknown what of the flush is stored; flush it again.
     fn flush(&self, batch: &[SessionFlush]) -> Result<Vec<SessionFlushed>>;
 
     /// Messages of a session, oldest first within the page.

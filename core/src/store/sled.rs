@@ -333,6 +333,8 @@ impl Store for SledStore {
             let mut flushed = vec![SessionFlushed::default(); batch.len()];
             let mut pieces = steps::pieces(&self.codec, batch)?.into_iter().peekable();
             while pieces.peek().is_some() {
+                // Damage that another call has met meanwhile is noticed: what the next start moves aside is not durable.
+                self.usable().map_err(Fault::Caller)?;
                 self.flush_step(&mut pieces, &mut flushed)?;
             }
             Ok(flushed)

@@ -202,7 +202,7 @@ fn finish(engine: &Engine, codec: &Codec) -> Outcome<()> {
 /// Takes everything out of the store whose key is destroyed, session by session.
 fn clear(engine: &Engine, codec: &Codec, writer: &mut Writer) -> Outcome<()> {
     let verified = Verified::default();
-    let mut after: Option<String> = None;
+    let (mut after, mut given): (Option<String>, usize) = (None, 0);
     loop {
         let txn = Txn::new(&engine.db, &verified, codec);
         let page = read::sessions(&txn, after.as_deref(), 256)?;
@@ -213,7 +213,12 @@ fn clear(engine: &Engine, codec: &Codec, writer: &mut Writer) -> Outcome<()> {
             if let Some(session) = Session::find(&mut txn, address)? {
                 clear_session(session)?;
             }
+            given += txn.bytes();
             step(engine, writer, txn)?;
+            if given > engine.unsynced() / 2 {
+                engine.sync(writer.step)?;
+                given = 0;
+            }
         }
     }
     let mut txn = Txn::new(&engine.db, &verified, codec);

@@ -212,30 +212,29 @@ impl<'t> Txn<'t> {
                 limit: CHUNK * usize::from(u16::MAX),
             }));
         }
-        let bytes = key.len() + value.len();
-        let cell = self.cell(key)?;
-        if cell.value.as_ref() == Some(&value) {
-            return Ok(());
-        }
-        cell.value = Some(value);
-        cell.dirty = true;
-        self.bytes += bytes;
-        Ok(())
+        self.set(key, Some(value))
     }
 
     pub(super) fn remove(&mut self, key: Vec<u8>) -> Outcome<()> {
-        let bytes = key.len();
+        self.set(key, None)
+    }
+
+    fn set(&mut self, key: Vec<u8>, value: Option<Bytes>) -> Outcome<()> {
+        let len = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+        let bytes = key.len() + len(&value);
         let cell = self.cell(key)?;
-        if cell.value.is_none() {
+        if cell.value == value {
             return Ok(());
         }
-        cell.value = None;
+        // What goes is work for sled, too: it writes its page anew.
+        let bytes = bytes + len(&cell.value);
+        cell.value = value;
         cell.dirty = true;
         self.bytes += bytes;
         Ok(())
     }
 
-    /// About how many bytes it gives to sled, at most; 0 when there is nothing to do.
+    /// About how many bytes it gives to sled and takes away there, at most; 0 when there is nothing to do.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
