@@ -10,6 +10,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -106,17 +107,20 @@ pub struct SledStore {
 struct Synced {
     step: u64,
     /// An fsync failed: the kernel may have dropped pages and would say yes to the next one. Until it is opened anew.
-    failed: bool,
+    failed: Option<ErrorKind>,
 }
 
 impl Synced {
-    /// An error after an fsync that failed: who waited for it must not ask the same file again.
+    /// An error after an fsync that failed: who waited for it must not ask the same file again. It counts as a failure by
+    /// itself: the first one is passed over when it comes while another thread is just done with opening the store again.
     fn check(&self) -> Outcome<()> {
-        if self.failed {
-            let what = "an fsync failed; the store is opened again by itself";
-            return Err(Fault::Caller(Error::away(TIER, what)));
+        match self.failed {
+            None => Ok(()),
+            Some(kind @ ErrorKind::StorageFull) => {
+                Err(Fault::Engine(::sled::Error::Io(kind.into())))
+            }
+            Some(kind) => Err(Fault::Sync(kind.into())),
         }
-        Ok(())
     }
 }
 
@@ -154,7 +158,7 @@ impl SledStore {
             forgetting: Mutex::default(),
             syncing: Mutex::new(Synced {
                 step: writer.step,
-                failed: false,
+                failed: None,
             }),
             applied: AtomicU64::new(writer.step),
             writer: Mutex::new(writer),
@@ -237,9 +241,16 @@ impl SledStore {
         // Not under the engine's lock, so that others read and apply during the fsync; whoever closes sled
         // takes `syncing` first.
         let engine = self.engine.read().clone();
-        syncing.failed = true;
-        engine.ok_or(Fault::Caller(Error::Closed))?.sync(step)?;
-        syncing.failed = false;
+        let engine = engine.ok_or(Fault::Caller(Error::Closed))?;
+        syncing.failed = Some(ErrorKind::Other);
+        if let Err(fault) = engine.sync(step) {
+            if matches!(fault, Fault::Engine(_)) && fault.is_full() {
+                // sled had no room; no page is lost by that.
+                syncing.failed = Some(ErrorKind::StorageFull);
+            }
+            return Err(fault);
+        }
+        syncing.failed = None;
         syncing.step = step;
         self.kept.store(given, Ordering::SeqCst);
         self.ballast.restore();

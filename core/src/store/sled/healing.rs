@@ -179,7 +179,7 @@ impl SledStore {
         }
         let (fresh, counters) =
             opening::attempt(&self.config, &self.codec, check, writer.next_epoch)?;
-        (syncing.step, syncing.failed) = (counters.step, false);
+        (syncing.step, syncing.failed) = (counters.step, None);
         self.applied.store(counters.step, Ordering::SeqCst);
         *writer = counters;
         self.verified.lock().clear();
