@@ -14,11 +14,12 @@ struct Case {
     promise: &'static str,
     only: &'static str,
     rounds: u32,
-    /// What a violation says that only this plant's mistake causes.
-    says: &'static str,
+    /// What a violation says that only this plant's mistake causes: any of these.
+    says: &'static [&'static str],
 }
 
 const LOST: &str = "are lost";
+const LATE: &str = "comes too late";
 const TWICE: &str = "is there twice";
 
 const CASES: [Case; 5] = [
@@ -27,36 +28,36 @@ const CASES: [Case; 5] = [
         promise: "P3",
         only: "power cut, synced",
         rounds: 10,
-        says: LOST,
+        says: &[LOST],
     },
     Case {
         plant: "skipped-fsync",
         promise: "P3",
         only: "power cut, synced",
         rounds: 10,
-        says: LOST,
+        says: &[LOST],
     },
     Case {
-        // What is flushed before it would have been written to the journal is not lost: not every kill finds it.
         plant: "acknowledge-before-journal",
         promise: "P2",
         only: "",
-        rounds: 20,
-        says: LOST,
+        rounds: 8,
+        // What was written in time stands in the journal in any order.
+        says: &[LOST, LATE],
     },
     Case {
         plant: "redis-only-acknowledge",
         promise: "P4",
         only: "FLUSHALL",
         rounds: 4,
-        says: LOST,
+        says: &[LOST],
     },
     Case {
         plant: "no-duplicate-check",
         promise: "P2",
         only: "",
         rounds: 4,
-        says: TWICE,
+        says: &[TWICE],
     },
 ];
 
@@ -122,7 +123,9 @@ impl Case {
             return Ok(Verdict::NotRun);
         }
         let told = String::from_utf8_lossy(&ran.stderr);
-        let of_plant = told.lines().filter(|line| line.contains(self.says));
+        let of_plant = told
+            .lines()
+            .filter(|line| self.says.iter().any(|says| line.contains(says)));
         let rounds: HashSet<_> = of_plant.filter_map(round).collect();
         Ok(match rounds.len() {
             0 => Verdict::Missed,
