@@ -2,7 +2,8 @@
 //!
 //! Owns the data directory's `lock`, `store/` and the files named `store.*` beside it. One tree holds
 //! everything, so a step is one atomic batch; an fsync of sled's files follows every step that is
-//! answered for (sled's own flush does not survive a power cut), and none is larger than sled can take between two (`steps`). Values are chunked and checksummed.
+//! answered for (sled's own flush does not survive a power cut). A flush is of as many steps as sled can take without
+//! (`steps`). Values are chunked and checksummed.
 //!
 //! Invariants: no panic of sled gets out; after a panic or a failed write or fsync every call fails until sled was
 //! opened again, which it is by itself (`healing`); after damage until the next start, which then checks everything;
