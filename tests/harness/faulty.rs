@@ -19,8 +19,8 @@ use scrollback::hot::{
 use scrollback::key::Address;
 use scrollback::message::{Author, EntryId, Message, Seq};
 use scrollback::store::{
-    Checked, Compacted, Erase, Erased, Found, Known, Page, Progress, SessionFlush, SessionFlushed,
-    Store, Stored,
+    Checked, Compacted, Erase, Erased, Flushed, Found, Known, Page, Progress, SessionFlush,
+    SessionFlushed, Store, Stored,
 };
 use scrollback::{Error, Result};
 use tokio::sync::oneshot;
@@ -287,6 +287,7 @@ pub struct FaultyStore {
     after_find: std::sync::Mutex<Option<Meanwhile>>,
     away: AtomicBool,
     no_flush: AtomicBool,
+    cut_flush: std::sync::Mutex<Option<usize>>,
     wasteful: AtomicBool,
     flushes: AtomicU64,
     allots: AtomicU64,
@@ -325,6 +326,7 @@ impl FaultyStore {
             after_find: std::sync::Mutex::default(),
             away: AtomicBool::new(false),
             no_flush: AtomicBool::new(false),
+            cut_flush: std::sync::Mutex::default(),
             wasteful: AtomicBool::new(false),
             flushes: AtomicU64::new(0),
             stall: std::sync::Mutex::default(),
@@ -360,6 +362,14 @@ impl FaultyStore {
         self.no_flush.store(no_flush, SeqCst);
     }
 
+    /// Takes only the first `most` entries of each session in the next flush, and refuses all flushes after it.
+    ///
+    /// # Panics
+    /// When a thread panicked meanwhile.
+    pub fn cut_next_flush(&self, most: usize) {
+        *self.cut_flush.lock().unwrap() = Some(most);
+    }
+
     /// Makes it say, until it is compacted, that a compaction would give back much.
     pub fn set_wasteful(&self) {
         self.wasteful.store(true, SeqCst);
@@ -389,6 +399,20 @@ impl FaultyStore {
         self.hanging.fetch_add(1, SeqCst);
         drop(self.resumed.wait_while(self.stall.lock().unwrap(), stalled));
         self.hanging.fetch_sub(1, SeqCst);
+    }
+
+    /// As when another epoch is allotted between two steps of a flush.
+    fn flush_in_part(&self, batch: &[SessionFlush], most: usize) -> Result<Vec<SessionFlushed>> {
+        let mut part = batch.to_vec();
+        for session in &mut part {
+            session.entries.truncate(most);
+            session.settled_to = 0;
+        }
+        let mut flushed = self.through()?.flush(&part)?;
+        for (told, asked) in flushed.iter_mut().zip(batch) {
+            told.entries.resize(asked.entries.len(), Flushed::Refused);
+        }
+        Ok(flushed)
     }
 
     fn through(&self) -> Result<&Arc<dyn Store>> {
@@ -429,6 +453,10 @@ impl Store for FaultyStore {
     fn flush(&self, batch: &[SessionFlush]) -> Result<Vec<SessionFlushed>> {
         self.flushes.fetch_add(1, SeqCst);
         self.wait(Stall::Flushes);
+        if let Some(most) = self.cut_flush.lock().unwrap().take() {
+            self.no_flush.store(true, SeqCst);
+            return self.flush_in_part(batch, most);
+        }
         if self.no_flush.load(SeqCst) {
             return Err(Error::away("faulty", "flush refused by the test"));
         }

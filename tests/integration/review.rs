@@ -305,3 +305,28 @@ async fn an_edit_that_came_before_its_message_holds_though_only_the_edit_is_dura
         assert!(!shown.contains(&"said".to_owned()), "{case}: {shown:?}");
     }
 }
+
+#[tokio::test]
+async fn what_was_flushed_without_the_tier_stays_before_what_only_its_log_holds() {
+    let world = World::in_memory();
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    let (sa, sb) = (a.session(key("c")), b.session(key("c")));
+    // Both know the log before there is anything in it: who loads it takes over what is not durable.
+    assert!(context(&sa).await.is_empty() && context(&sb).await.is_empty());
+    fill(&sa, 1..=6).await;
+    // Another writer's entry takes a higher number in the store than any of these had in the log.
+    sb.append(say("70", "other")).await.unwrap();
+    b.flush().await.unwrap();
+    world.hot.set_away(true);
+    world.store.cut_next_flush(3);
+    fill(&sa, 7..=7).await;
+    assert!(a.flush().await.is_err());
+    world.hot.set_away(false);
+    world.store.set_no_flush(false);
+    let own =
+        |all: Vec<String>| -> Vec<String> { all.into_iter().filter(|t| t != "other").collect() };
+    assert_eq!(own(context(&sa).await), texts(1..=7));
+    a.flush().await.unwrap();
+    assert_eq!(own(history(&sa).await), texts(1..=7));
+    assert_eq!(own(context(&sb).await), texts(1..=7));
+}

@@ -21,13 +21,14 @@ use crate::store::{Found, Stored};
 use crate::summary::Snapshot;
 
 /// Gives the extras their numbers in the copy: their own while those are free (so that what two writers
-/// said by turns keeps its order though only one of them has flushed), from the first clash on new ones.
+/// said by turns keeps its order though only one of them has flushed), from the first clash on new ones. What stood
+/// before an extra and is stored under a higher number (its writer went on without the hot tier) stays before it.
 fn renumber(stored: &Stored, extras: &mut [Decoded]) {
     let own = extras.iter().map(|d| d.number).max().unwrap_or_default();
     let mut next = stored.last.max(own) + 1;
     let (mut clash, mut before) = (false, stored.durable_to);
     for d in extras {
-        clash |= d.number <= before || stored.taken.contains(&d.number);
+        clash |= d.number <= before.max(d.after) || stored.taken.contains(&d.number);
         if clash {
             d.number = next;
             next += 1;
@@ -162,7 +163,13 @@ impl Cell {
             .known(&self.address, extras.iter().map(|d| d.entry.id).collect())
             .await?;
         let mut numbers = known.numbers.into_iter();
-        extras.retain(|_| numbers.next().flatten().is_none());
+        let mut after = 0;
+        extras.retain_mut(|d| {
+            let stored = numbers.next().flatten();
+            after = after.max(stored.unwrap_or_default());
+            d.after = after;
+            stored.is_none()
+        });
         // A log that came back older may hold what was deleted, or said again, since.
         let ids = extras.iter().flat_map(|d| d.entry.platform_ids()).collect();
         let found = engine.found(&self.address, ids).await?;

@@ -15,6 +15,8 @@ pub(super) struct Decoded {
     pub(super) number: u64,
     pub(super) entry: Entry,
     pub(super) record: Bytes,
+    /// Of what stood before it in its log, the highest number under which the store has some; 0 for nothing.
+    pub(super) after: u64,
 }
 
 /// A whole log decoded.
@@ -63,6 +65,7 @@ impl Log {
                             number,
                             entry,
                             record,
+                            after: 0,
                         });
                     }
                 }
@@ -78,6 +81,7 @@ impl Log {
                         number,
                         entry,
                         record: record.clone(),
+                        after: 0,
                     });
                 }
             }
