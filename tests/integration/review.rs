@@ -330,3 +330,37 @@ async fn what_was_flushed_without_the_tier_stays_before_what_only_its_log_holds(
     assert_eq!(own(history(&sa).await), texts(1..=7));
     assert_eq!(own(context(&sb).await), texts(1..=7));
 }
+
+#[tokio::test]
+async fn what_another_process_makes_durable_while_it_is_placed_again_leaves_no_gap() {
+    let world = World::in_memory();
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    let (sa, sb) = (a.session(key("c")), b.session(key("c")));
+    // More than a window, with ids that are no numbers: what is placed again is looked up in the store.
+    for n in 1..=46 {
+        let said = say(&format!("x{n}"), &format!("m{n}"));
+        sb.append(said).await.unwrap();
+        if n == 40 {
+            b.flush().await.unwrap();
+        }
+    }
+    assert_eq!(
+        context(&sa).await.last(),
+        texts(46..=46).last(),
+        "taken over"
+    );
+    world.hot.set_away(true);
+    let runtime = tokio::runtime::Handle::current();
+    let store = std::sync::Arc::clone(&world.store);
+    world
+        .store
+        .after_find(move || runtime.block_on(a.flush()).unwrap());
+    let turn = sb.append(say("x47", "m47")).await.unwrap();
+    assert!(store.flushes() > 1, "the other one has flushed meanwhile");
+    let shown = turn.context().messages.iter().map(|m| m.text.clone());
+    let shown: Vec<_> = shown.collect();
+    let first: u32 = shown[0].trim_start_matches('m').parse().unwrap();
+    assert!(first <= 43, "{shown:?}");
+    assert_eq!(shown, texts(first..=47));
+    assert_eq!(history(&sb).await, texts(1..=47));
+}

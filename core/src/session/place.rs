@@ -80,6 +80,13 @@ impl Cell {
                 self.still(engine, entry.clone()).await?
             };
             let Some(left) = left else {
+                if !conditional && self.is_stored(engine, id).await? {
+                    // Another process took it over and made it durable: the replica is older than that, and what comes
+                    // next would be shown right after what stood before it.
+                    engine.journal.done(self.remove(engine, |p| p.id == id));
+                    self.forget_replica();
+                    return Ok(Placing::Again);
+                }
                 self.withdraw(engine, id)?;
                 continue;
             };
@@ -93,6 +100,11 @@ impl Cell {
             }
         }
         Ok(Placing::Done)
+    }
+
+    async fn is_stored(&self, engine: &Engine, id: EntryId) -> Result<bool> {
+        let known = engine.known(&self.address, vec![id]).await?;
+        Ok(known.numbers.iter().any(Option::is_some))
     }
 
     /// Sends one entry to the hot tier, or, without one, gives it the next number here.
