@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
 use crate::hot::{Place, Settle};
-use crate::message::Seq;
 use crate::session::call::Call;
 use crate::session::cell::{Cell, Replica};
 use crate::session::engine::{Engine, count};
@@ -333,7 +332,7 @@ impl Cell {
             })
             .collect();
         let replica = inner.replica.as_ref().filter(|r| r.epoch == epoch);
-        let cut = replica.map_or(Seq::default(), |r| r.fold.summary.cut);
+        let (cut, cut_at) = replica.map_or_else(Default::default, |r| r.fold.cut());
         entries.sort_unstable_by_key(|e| e.number);
         let settled_to = replica.map_or(0, |r| {
             // The first entry that stays pending bounds it.
@@ -351,6 +350,7 @@ impl Cell {
             session,
             epoch,
             cut,
+            cut_at,
             entries,
         };
         (!part.entries.is_empty()).then_some((part, more))

@@ -57,6 +57,8 @@ pub(crate) struct Fold {
     pub(crate) summary: Summary,
     /// Up to this number the summary's cut holds already.
     cut_as_of: u64,
+    /// The number of the entry that moved the cut to where it is; 0 when the summary came with it.
+    cut_at: u64,
     messages: VecDeque<(Seq, Arc<Message>)>,
     seen: HashMap<u64, Mention>,
     ahead: Vec<(String, String, u64)>,
@@ -75,6 +77,7 @@ impl Fold {
             last,
             summary,
             cut_as_of: 0,
+            cut_at: 0,
             messages: VecDeque::new(),
             seen: HashMap::new(),
             dropped: HashSet::new(),
@@ -89,6 +92,7 @@ impl Fold {
     pub(crate) fn carried(window: Arc<Window>, summary: Summary, number: u64) -> Self {
         Self {
             cut_as_of: number,
+            cut_at: number,
             ..Self::new(window, summary, 0, false)
         }
     }
@@ -96,6 +100,7 @@ impl Fold {
     /// Takes in the next entry.
     pub(crate) fn apply(&mut self, number: u64, entry: &Entry) {
         self.last = self.last.max(number);
+        let before = self.summary.cut;
         match &entry.body {
             Body::Messages(messages) => {
                 for (field, m) in messages.iter().enumerate() {
@@ -118,6 +123,14 @@ impl Fold {
             self.summary.cut = self.summary.cut.max(cut);
             self.drop_before_cut();
         }
+        if self.summary.cut != before {
+            self.cut_at = number;
+        }
+    }
+
+    /// Where the context starts, and the number of the entry that moved it there.
+    pub(crate) const fn cut(&self) -> (Seq, u64) {
+        (self.summary.cut, self.cut_at)
     }
 
     fn add(&mut self, seq: Seq, m: &Message) {

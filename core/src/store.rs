@@ -77,8 +77,11 @@ pub struct SessionFlush {
     pub session: Address,
     /// The epoch in which all these entries were placed.
     pub epoch: u64,
-    /// Where the writer's context starts; the store keeps the largest of those that are not beyond what is stored.
+    /// Where the writer's context starts; the store keeps the largest of those that are not beyond what is stored, and only
+    /// once it is durable up to [`cut_at`](Self::cut_at).
     pub cut: Seq,
+    /// The number of the entry that moved the context's start there; 0 when that was long ago.
+    pub cut_at: u64,
     /// As far as the writer knows, every number of this epoch up to this one is durable once this flush
     /// is, or stands for nothing (0: it knows nothing).
     pub settled_to: u64,

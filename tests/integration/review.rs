@@ -364,3 +364,24 @@ async fn what_another_process_makes_durable_while_it_is_placed_again_leaves_no_g
     assert_eq!(shown, texts(first..=47));
     assert_eq!(history(&sb).await, texts(1..=47));
 }
+
+#[tokio::test]
+async fn a_context_that_entries_cut_which_are_lost_with_the_log_is_not_left_short() {
+    let world = World::in_memory();
+    let memory = world.memory.clone().unwrap();
+    let (a, b) = (world.cache("a").await, world.cache("b").await);
+    let (sa, sb) = (a.session(key("c")), b.session(key("c")));
+    assert!(context(&sa).await.is_empty() && context(&sb).await.is_empty());
+    fill(&sa, 1..=10).await;
+    // The other's cut the context, for the one that flushes too, and are not durable when the log is lost.
+    fill(&sb, 11..=18).await;
+    assert!(context(&sa).await.len() <= 10);
+    a.flush().await.unwrap();
+    memory.lose_everything();
+    assert_eq!(context(&sa).await, texts(1..=10));
+    assert_eq!(context(&sb).await.last(), texts(18..=18).last());
+    a.flush().await.unwrap();
+    b.flush().await.unwrap();
+    assert_eq!(history(&sb).await, texts(1..=18));
+    assert_eq!(context(&sa).await, context(&sb).await);
+}

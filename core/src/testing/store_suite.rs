@@ -47,6 +47,7 @@ macro_rules! store_contract {
         a_session_without_a_row_has_nothing
         a_window_starts_at_the_cut
         a_cut_beyond_what_is_stored_hides_nothing
+        a_cut_made_by_what_is_not_durable_waits
         a_window_that_tells_every_platform_id_says_so
         an_entry_is_known_by_its_id
         an_entry_is_stored_once_by_its_id
@@ -144,6 +145,7 @@ fn part(at: &Address, epoch: u64, entries: Vec<FlushEntry>) -> SessionFlush {
         session: at.clone(),
         epoch,
         cut: Seq::default(),
+        cut_at: 0,
         settled_to: 0,
         entries,
     }
@@ -273,6 +275,25 @@ pub fn a_cut_beyond_what_is_stored_hides_nothing(store: &dyn Store) {
     put(store, next, 3, vec![one(said("c"))]);
     let stored = store.window(&here()).unwrap().unwrap();
     assert_eq!(stored.entries.len(), 3);
+    sound(store);
+}
+
+/// See the name.
+pub fn a_cut_made_by_what_is_not_durable_waits(store: &dyn Store) {
+    let e = store.allot(&here(), 0).unwrap();
+    let cut = |entries| SessionFlush {
+        cut: Seq::new(3, 0),
+        cut_at: 6,
+        ..part(&here(), e, entries)
+    };
+    let starts = || store.window(&here()).unwrap().unwrap().summary.cut;
+    put(store, e, 1, (0..4).map(|_| one(said("a"))).collect());
+    // Entries 5 and 6 are another writer's. Were they lost, entries 1 and 2 would belong into the context again.
+    store.flush(&[cut(vec![])]).unwrap();
+    assert_eq!(starts(), Seq::default());
+    put(store, e, 5, vec![one(said("b")), one(said("c"))]);
+    store.flush(&[cut(vec![])]).unwrap();
+    assert_eq!(starts(), Seq::new(3, 0));
     sound(store);
 }
 

@@ -56,16 +56,17 @@ pub(super) fn apply(
         refused |= outcome == Flushed::Refused;
         flushed.entries.push(outcome);
     }
-    // A cut among what another writer has not flushed would, if that is lost, hide what takes its numbers.
-    if flush.cut.number() <= session.row.last {
-        session.row.summary.cut = session.row.summary.cut.max(flush.cut);
-    }
     if !refused {
         let settled = flush.settled_to.min(session.row.last);
         session.row.durable_to = session.row.durable_to.max(settled);
     }
     while session.row.durable_to < session.row.last && session.has(session.row.durable_to + 1)? {
         session.row.durable_to += 1;
+    }
+    // What moved a context's start may be another writer's and not flushed: if it is lost, what was said before it belongs
+    // into the context again. A cut among what is lost would even hide what takes its numbers.
+    if flush.cut.number() <= session.row.last && flush.cut_at <= session.row.durable_to {
+        session.row.summary.cut = session.row.summary.cut.max(flush.cut);
     }
     let row = session.save()?;
     (flushed.epoch, flushed.durable_to) = (row.epoch, row.durable_to);

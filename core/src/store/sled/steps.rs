@@ -48,6 +48,7 @@ pub(super) fn pieces(codec: &Codec, flush: &[SessionFlush]) -> Outcome<Vec<Piece
                 session: part.session.clone(),
                 epoch: part.epoch,
                 cut: if is_last { part.cut } else { Seq::default() },
+                cut_at: part.cut_at,
                 settled_to: if is_last { part.settled_to } else { 0 },
                 entries: now.to_vec(),
             };

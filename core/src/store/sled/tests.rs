@@ -53,6 +53,7 @@ fn put(store: &SledStore, channel: u64, numbers: std::ops::RangeInclusive<u64>) 
         session: at,
         epoch: 1,
         cut: Seq::default(),
+        cut_at: 0,
         settled_to: 0,
         entries,
     };
@@ -81,6 +82,7 @@ fn a_flush_of_many_steps_is_answered_as_one() {
         session: at(channel),
         epoch: 1,
         cut: Seq::new(90, 0),
+        cut_at: 0,
         settled_to: 100,
         entries,
     };
@@ -188,6 +190,7 @@ fn no_value_given_to_sled_is_above_its_safe_size() {
         session: at(1),
         epoch: 1,
         cut: Seq::default(),
+        cut_at: 0,
         settled_to: 0,
         entries,
     };

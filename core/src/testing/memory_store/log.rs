@@ -110,14 +110,14 @@ impl Log {
                 *outcome = self.take(flush, given, refused)?;
                 refused |= *outcome == Flushed::Refused;
             }
-            if flush.cut.number() <= self.last() {
-                self.cut = self.cut.max(flush.cut);
-            }
             if !refused {
                 self.durable_to = self.durable_to.max(flush.settled_to.min(self.last()));
             }
             while self.entries.contains_key(&(self.durable_to + 1)) {
                 self.durable_to += 1;
+            }
+            if flush.cut.number() <= self.last() && flush.cut_at <= self.durable_to {
+                self.cut = self.cut.max(flush.cut);
             }
         }
         Ok(SessionFlushed {

@@ -84,6 +84,7 @@ fn part(channel: u64, epoch: u64, entries: Vec<FlushEntry>) -> SessionFlush {
         session: at(channel),
         epoch,
         cut: Seq::default(),
+        cut_at: 0,
         settled_to: 0,
         entries,
     }

@@ -46,6 +46,7 @@ fn put(store: &SledStore, channel: u64, entry: FlushEntry) {
         session: at(channel),
         epoch: store.allot(&at(channel), 0).unwrap(),
         cut: Seq::default(),
+        cut_at: 0,
         settled_to: 0,
         entries: vec![entry],
     };
