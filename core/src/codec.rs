@@ -183,7 +183,7 @@ mod tests {
         Entry {
             id: EntryId(u128::MAX - 3),
             at_ms: 9,
-            body: Body::Messages(vec![Some(message), None]),
+            body: Body::Messages(vec![Some(message.into()), None]),
         }
     }
 

@@ -4,13 +4,13 @@
 //! same log holds the same context. Deleted messages never come back, a late edit never replaces a
 //! newer one, a second message with a platform id already seen is not shown. Knows no tier.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use crate::message::{Body, Entry, Message, Role, Seq};
+use crate::message::{Body, Entry, Message, Messages, Role, Seq};
 use crate::summary::Summary;
-use crate::window::Window;
+use crate::window::{Load, Window};
 
 /// What is known of a platform id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,9 @@ const fn half(hash: u64) -> u32 {
     hash as u32
 }
 
+/// For keys that are hashes already: mixing them once more is enough.
+type Hashed = foldhash::fast::FixedState;
+
 /// The folded log.
 #[derive(Debug, Clone)]
 pub(crate) struct Fold {
@@ -59,14 +62,16 @@ pub(crate) struct Fold {
     cut_as_of: u64,
     /// The number of the entry that moved the cut to where it is; 0 when the summary came with it.
     cut_at: u64,
-    messages: VecDeque<(Seq, Arc<Message>)>,
-    seen: HashMap<u64, Mention>,
+    messages: Messages,
+    /// Their places.
+    seqs: Vec<Seq>,
+    load: Load,
+    seen: HashMap<u64, Mention, Hashed>,
     ahead: Vec<(String, String, u64)>,
     /// Ids that `seen` no longer holds, as halves of their hashes: what is not here is not among them.
-    dropped: HashSet<u32>,
+    dropped: HashSet<u32, Hashed>,
     /// True when `seen` and `dropped` hold every platform id the session ever had.
     pub(crate) complete: bool,
-    bytes: usize,
 }
 
 impl Fold {
@@ -78,12 +83,13 @@ impl Fold {
             summary,
             cut_as_of: 0,
             cut_at: 0,
-            messages: VecDeque::new(),
-            seen: HashMap::new(),
-            dropped: HashSet::new(),
+            messages: Messages::default(),
+            seqs: Vec::new(),
+            load: Load::default(),
+            seen: HashMap::default(),
+            dropped: HashSet::default(),
             ahead: Vec::new(),
             complete,
-            bytes: 0,
         }
     }
 
@@ -118,7 +124,8 @@ impl Fold {
             Body::End | Body::Void => {}
         }
         if number > self.cut_as_of
-            && let Some(cut) = self.window.cut(&self.messages)
+            && let Some(cut) = self.window.cut(&self.messages, self.load)
+            && let Some(cut) = self.seqs.get(cut).copied()
         {
             self.summary.cut = self.summary.cut.max(cut);
             self.drop_before_cut();
@@ -133,28 +140,37 @@ impl Fold {
         (self.summary.cut, self.cut_at)
     }
 
-    fn add(&mut self, seq: Seq, m: &Message) {
-        let mut m = m.clone();
-        if m.tokens.is_none() {
+    fn add(&mut self, seq: Seq, m: &Arc<Message>) {
+        let mut m = Arc::clone(m);
+        if m.tokens.is_none()
+            && let Some(tokens) = self.window.count(&m.text)
+        {
             // The store leaves them out of what was edited.
-            m.tokens = self.window.count(&m.text);
+            Arc::make_mut(&mut m).tokens = Some(tokens);
         }
-        if let Some(id) = m.id.clone() {
-            self.summary.ids.note(&id);
-            match self.mention(&id) {
-                Some(Mention::At(s)) if s != seq => return,
-                Some(Mention::Gone(_)) => return,
-                Some(Mention::Ahead(_)) => self.take_ahead(&id, &mut m),
+        if let Some(id) = m.id.as_deref() {
+            self.summary.ids.note(id);
+            let hash = self.hasher.hash_one(id);
+            match self.seen.insert(hash, Mention::At(seq)) {
+                Some(first @ Mention::At(s)) if s != seq => {
+                    self.seen.insert(hash, first);
+                    return;
+                }
+                Some(gone @ Mention::Gone(_)) => {
+                    self.seen.insert(hash, gone);
+                    return;
+                }
+                Some(Mention::Ahead(_)) => m = self.take_ahead(&m),
                 _ => {}
             }
-            self.note(&id, Mention::At(seq));
         }
         if m.role == Role::System && self.summary.system.as_ref().is_none_or(|(s, _)| *s <= seq) {
-            self.summary.system = Some((seq, m.clone()));
+            self.summary.system = Some((seq, Message::clone(&m)));
         }
         if seq >= self.summary.cut {
-            self.bytes += m.bytes();
-            self.messages.push_back((seq, Arc::new(m)));
+            self.load.add(&m);
+            self.messages.edit().push(m);
+            self.seqs.push(seq);
         }
     }
 
@@ -170,8 +186,8 @@ impl Fold {
             Some(Mention::At(seq)) => {
                 let tokens = self.window.count(text);
                 let newer = |m: &Message| m.edited_ms.is_none_or(|e| e <= at_ms);
-                if let Some((_, m)) = self.messages.iter_mut().find(|(s, _)| *s == seq)
-                    && newer(m)
+                if let Some(at) = self.index(seq)
+                    && let Some(m) = self.messages.get(at).filter(|m| newer(m))
                 {
                     let edited = Message {
                         text: text.to_owned(),
@@ -179,8 +195,11 @@ impl Fold {
                         edited_ms: Some(at_ms),
                         ..Message::clone(m)
                     };
-                    self.bytes = (self.bytes + edited.bytes()).saturating_sub(m.bytes());
-                    *m = Arc::new(edited);
+                    self.load.remove(m);
+                    self.load.add(&edited);
+                    if let Some(place) = self.messages.edit().get_mut(at) {
+                        *place = Arc::new(edited);
+                    }
                 }
                 if let Some((s, m)) = &mut self.summary.system
                     && *s == seq
@@ -205,24 +224,27 @@ impl Fold {
         self.ahead.iter().map(|(i, t, _)| i.len() + t.len()).sum()
     }
 
-    /// Moves the newest edit that came before its message into `m`.
-    fn take_ahead(&mut self, id: &str, m: &mut Message) {
-        for (_, text, at_ms) in self.ahead.extract_if(.., |(i, _, _)| i == id) {
+    /// A message as the newest edit left it that came before it; the edits are taken.
+    fn take_ahead(&mut self, m: &Message) -> Arc<Message> {
+        let mut m = m.clone();
+        let of = |(id, _, _): &mut (String, String, u64)| Some(id.as_str()) == m.id.as_deref();
+        let edits: Vec<_> = self.ahead.extract_if(.., of).collect();
+        for (_, text, at_ms) in edits {
             if m.edited_ms.is_none_or(|e| e <= at_ms) {
                 m.tokens = self.window.count(&text);
                 m.text = text;
                 m.edited_ms = Some(at_ms);
             }
         }
+        Arc::new(m)
     }
 
     fn delete(&mut self, number: u64, id: &str) {
         self.summary.ids.note(id);
         if let Some(Mention::At(seq)) = self.standing(id) {
-            if let Some(i) = self.messages.iter().position(|(s, _)| *s == seq)
-                && let Some((_, m)) = self.messages.remove(i)
-            {
-                self.bytes = self.bytes.saturating_sub(m.bytes());
+            if let Some(at) = self.index(seq) {
+                self.seqs.remove(at);
+                self.load.remove(&self.messages.edit().remove(at));
             }
             self.summary.system.take_if(|(s, _)| *s == seq);
         }
@@ -230,13 +252,20 @@ impl Fold {
         self.note(id, Mention::Gone(number));
     }
 
+    /// Where a message stands in the context. Places rise but where a log was put together from two.
+    fn index(&self, seq: Seq) -> Option<usize> {
+        self.seqs.iter().rposition(|s| *s == seq)
+    }
+
     fn drop_before_cut(&mut self) {
-        while let Some((seq, m)) = self.messages.front() {
-            if *seq >= self.summary.cut {
-                break;
+        let stays = |seq: &Seq| *seq >= self.summary.cut;
+        let gone = self.seqs.iter().position(stays);
+        let gone = gone.unwrap_or(self.seqs.len());
+        if gone > 0 {
+            self.seqs.drain(..gone);
+            for m in self.messages.edit().drain(..gone) {
+                self.load.remove(&m);
             }
-            self.bytes = self.bytes.saturating_sub(m.bytes());
-            self.messages.pop_front();
         }
     }
 
@@ -251,16 +280,19 @@ impl Fold {
             kept
         });
         if self.dropped.len() > DROPPED_LIMIT {
-            self.dropped = HashSet::new();
+            self.dropped = HashSet::default();
             self.complete = false;
         }
     }
 
     /// True when a platform id has certainly never been mentioned in the session.
     pub(crate) fn is_new(&self, id: &str) -> bool {
+        if self.summary.ids.is_new(id) {
+            return true;
+        }
         let hash = self.hasher.hash_one(id);
         let unseen = !self.seen.contains_key(&hash) && !self.dropped.contains(&half(hash));
-        (self.complete && unseen) || self.summary.ids.is_new(id)
+        self.complete && unseen
     }
 
     /// The newest edit of a message not yet seen that this fold holds: its text, and when it was made.
@@ -290,35 +322,33 @@ impl Fold {
     }
 
     /// The context: the newest system message, when the window has moved past it, then the window.
-    pub(crate) fn context(&self) -> Vec<Arc<Message>> {
-        let mut out = Vec::with_capacity(self.messages.len() + 1);
-        let first = self
-            .messages
-            .front()
-            .map_or(self.summary.cut, |(seq, _)| *seq);
-        if let Some((seq, m)) = &self.summary.system
-            && *seq < first
-        {
-            out.push(Arc::new(m.clone()));
+    pub(crate) fn context(&self) -> Messages {
+        let first = self.seqs.first().map_or(self.summary.cut, |seq| *seq);
+        match &self.summary.system {
+            Some((seq, m)) if *seq < first => {
+                let system = Arc::new(m.clone());
+                std::iter::once(system)
+                    .chain(self.messages.iter().map(Arc::clone))
+                    .collect()
+            }
+            _ => self.messages.clone(),
         }
-        out.extend(self.messages.iter().map(|(_, m)| Arc::clone(m)));
-        out
     }
 
     /// The window's messages with their places.
     pub(crate) fn placed(&self) -> impl Iterator<Item = (Seq, &Arc<Message>)> {
-        self.messages.iter().map(|(seq, m)| (*seq, m))
+        self.seqs.iter().copied().zip(self.messages.iter())
     }
 
     /// True when the context shows a message of entry `number`.
     pub(crate) fn shows(&self, number: u64) -> bool {
-        self.messages.iter().any(|(seq, _)| seq.number() == number)
+        self.seqs.iter().any(|seq| seq.number() == number)
     }
 
     /// About how many bytes this fold keeps.
     pub(crate) fn weight(&self) -> usize {
         const PER_MESSAGE: usize = 160;
-        self.bytes
+        self.load.bytes
             + self.messages.len() * PER_MESSAGE
             + self.seen.len() * 48
             + self.dropped.len() * 8
@@ -328,7 +358,7 @@ impl Fold {
 
     /// Bytes of what the context holds.
     pub(crate) const fn text_bytes(&self) -> usize {
-        self.bytes
+        self.load.bytes
     }
 }
 
@@ -350,9 +380,8 @@ mod tests {
     }
 
     fn say(id: &str, text: &str) -> Entry {
-        entry(Body::Messages(vec![Some(
-            Message::user(Author::new("x", "a"), text).id(id),
-        )]))
+        let said = Message::user(Author::new("x", "a"), text).id(id);
+        entry(Body::Messages(vec![Some(said.into())]))
     }
 
     fn edit(id: &str, text: &str, at_ms: u64) -> Entry {
@@ -402,7 +431,9 @@ mod tests {
 
     #[test]
     fn a_reset_starts_a_new_context_and_drops_its_system_message() {
-        let system = entry(Body::Messages(vec![Some(Message::system("be kind"))]));
+        let system = entry(Body::Messages(vec![Some(
+            Message::system("be kind").into(),
+        )]));
         assert_eq!(
             run(&[
                 system.clone(),

@@ -8,6 +8,7 @@
 //! log is replaced only by a copy of a newer epoch whose maker holds the fence and has seen its end.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -160,6 +161,11 @@ pub trait HotTier: Send + Sync + Debug + 'static {
     /// have come back in an older state.
     fn trusted(&self) -> bool {
         false
+    }
+
+    /// By when every call returns whatever the tier does; `None` when nothing is promised.
+    fn deadline(&self) -> Option<Duration> {
+        None
     }
 
     /// Appends one entry if nobody is ahead.

@@ -98,7 +98,7 @@ struct Writer {
     current: Segment,
     /// Segments left behind, with how many of their entries are still pending.
     old: BTreeMap<u64, Old>,
-    pending: HashMap<EntryId, Pending>,
+    pending: HashMap<EntryId, Pending, foldhash::fast::RandomState>,
     open_in_current: usize,
     /// Bytes ever written; a position in the journal.
     written: u64,
@@ -142,7 +142,7 @@ impl Journal {
         let total_bytes = old.values().map(|o| o.bytes).sum();
         let number = old.last_key_value().map_or(1, |(n, _)| n + 1);
         let current = Segment::create(dir, number).map_err(failed)?;
-        let mut pending = HashMap::new();
+        let mut pending = HashMap::default();
         for e in &entries {
             old.entry(e.segment).and_modify(|o| o.open += 1);
             let record = e.record.clone();

@@ -34,7 +34,7 @@ pub use error::{Error, Result};
 pub use hot::redis::RedisConfig;
 pub use key::{Origin, Scope, SessionKey};
 pub use keyring::MasterKey;
-pub use message::{Attachment, Author, Message, Role, Seq, ToolCall};
+pub use message::{Attachment, Author, Message, Messages, Role, Seq, ToolCall};
 pub use session::{Context, Forgotten, Level, Receipt, Session, Turn};
 pub use stats::{Closed, Stats, Verified};
 pub use store::sled::SledConfig;

@@ -1,10 +1,15 @@
 //! Messages and what a session's log is made of. Plain values; knows no tier.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+mod shared;
+
+pub use shared::Messages;
 
 /// Who speaks, in the sense of a language model's chat format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -409,7 +414,7 @@ impl Entry {
         let Body::Messages(messages) = &mut self.body else {
             return false;
         };
-        let hit = |m: &mut Message| m.id.as_deref().is_some_and(&ids);
+        let hit = |m: &Message| m.id.as_deref().is_some_and(&ids);
         let mut changed = false;
         for slot in messages.iter_mut() {
             changed |= slot.take_if(|m| hit(m)).is_some();
@@ -426,7 +431,7 @@ impl Entry {
 pub enum Body {
     /// Adds messages, at most [`Seq::FIELDS`]; `None` where one was deleted or erased.
     #[serde(rename = "m")]
-    Messages(Vec<Option<Message>>),
+    Messages(Vec<Option<Arc<Message>>>),
     /// Replaces a message's text.
     #[serde(rename = "e")]
     Edit {

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::key::{Address, SessionKey};
-use crate::message::{EntryId, Message, Seq};
+use crate::message::{EntryId, Message, Messages, Seq};
 use crate::session::engine::Engine;
 use crate::store::{Erase, Erased, Page};
 
@@ -70,7 +70,7 @@ pub struct Receipt {
 #[derive(Debug, Clone, Default)]
 pub struct Context {
     /// The messages; a system message that the window has moved past comes first.
-    pub messages: Vec<Arc<Message>>,
+    pub messages: Messages,
     /// True when the hot tier was not asked, or could not be asked, for what is newer.
     pub stale: bool,
 }

@@ -37,7 +37,7 @@ impl Summary {
                     let seq = Seq::new(number, field as u64);
                     if m.role == Role::System && self.system.as_ref().is_none_or(|(s, _)| *s <= seq)
                     {
-                        self.system = Some((seq, m.clone()));
+                        self.system = Some((seq, Message::clone(m)));
                     }
                 }
             }
@@ -102,7 +102,11 @@ impl HighWater {
 /// The number of an id in canonical decimal (no sign, no leading zero, not 0).
 fn numeric(id: &str) -> Option<u128> {
     let canonical = !id.starts_with('0') && id.bytes().all(|b| b.is_ascii_digit());
-    canonical.then(|| id.parse().ok()).flatten()
+    if !canonical {
+        return None;
+    }
+    // The ids of every platform so far fit into 64 bits, which are read several times faster.
+    id.parse().map(u64::into).or_else(|_| id.parse()).ok()
 }
 
 /// A text-free stand-in for a person, for tombstones and indexes.
@@ -204,7 +208,7 @@ mod tests {
         let mut erased = Erasures::default();
         erased.erase_author(&Author::new("x", "a"), 5);
         let message = Message::user(Author::new("x", "a"), "a").id("1");
-        let body = Body::Messages(vec![Some(message)]);
+        let body = Body::Messages(vec![Some(message.into())]);
         let mut e = Entry {
             id: EntryId(1),
             at_ms: 0,

@@ -5,13 +5,13 @@
 //! hysteresis: the context grows to the high mark, then is cut to the low mark. A tool call is never
 //! parted from its result. Knows no tier.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::millis;
-use crate::message::{Message, Role, Seq};
+use crate::message::{Message, Role};
 
 /// Counts a text's tokens; plug in a model's own tokenizer.
 pub trait TokenCounter: Send + Sync + 'static {
@@ -120,58 +120,64 @@ impl Window {
         self.tokens.map(|_| self.counter.count(text))
     }
 
-    /// Where the context must start now, when it has outgrown a high mark.
-    pub(crate) fn cut(&self, messages: &VecDeque<(Seq, Arc<Message>)>) -> Option<Seq> {
-        let (newest, message) = messages.back()?;
-        let all = Load::of(messages.iter(), message.at_ms);
-        if all.fits(self, 100) {
+    /// Where the context must start now, when it has outgrown a high mark: an index of `messages`, which weigh `load`.
+    pub(crate) fn cut(&self, messages: &[Arc<Message>], load: Load) -> Option<usize> {
+        let newest = messages.last()?.at_ms;
+        if load.fits(self, 100) && self.is_young(messages, newest) {
             return None;
         }
         let mut load = Load::default();
         let mut start = messages.len();
-        for (i, (_, m)) in messages.iter().enumerate().rev() {
-            load.add(m, message.at_ms);
-            if !load.fits(self, self.low_percent) {
+        for (i, m) in messages.iter().enumerate().rev() {
+            load.add(m);
+            if !load.fits(self, self.low_percent) || self.is_old(m, newest) {
                 break;
             }
             start = i;
         }
         let boundaries = boundaries(messages);
-        let users = |i: &&usize| messages.get(**i).is_some_and(|(_, m)| m.role == Role::User);
+        let users = |i: &&usize| messages.get(**i).is_some_and(|m| m.role == Role::User);
         let at = boundaries
             .iter()
             .filter(|i| **i >= start)
             .find(users)
             .or_else(|| boundaries.iter().find(|i| **i >= start))
             .or_else(|| boundaries.last());
-        let seq = at
-            .and_then(|i| messages.get(*i))
-            .map_or(*newest, |(seq, _)| *seq);
-        Some(seq)
+        Some(at.copied().unwrap_or(messages.len() - 1))
+    }
+
+    fn is_young(&self, messages: &[Arc<Message>], now_ms: u64) -> bool {
+        self.age.is_none() || !messages.iter().any(|m| self.is_old(m, now_ms))
+    }
+
+    fn is_old(&self, m: &Message, now_ms: u64) -> bool {
+        self.age
+            .is_some_and(|age| now_ms.saturating_sub(m.at_ms) > millis(age))
     }
 }
 
 /// What a run of messages weighs against a window's marks.
-#[derive(Default)]
-struct Load {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Load {
     messages: usize,
-    bytes: usize,
+    pub(crate) bytes: usize,
     tokens: u64,
-    age_ms: u64,
 }
 
 impl Load {
-    fn of<'a>(messages: impl Iterator<Item = &'a (Seq, Arc<Message>)>, now_ms: u64) -> Self {
-        let mut load = Self::default();
-        messages.for_each(|(_, m)| load.add(m, now_ms));
-        load
-    }
-
-    fn add(&mut self, m: &Message, now_ms: u64) {
+    /// One more message.
+    pub(crate) fn add(&mut self, m: &Message) {
         self.messages += 1;
         self.bytes += m.bytes();
         self.tokens += u64::from(m.tokens.unwrap_or_default());
-        self.age_ms = self.age_ms.max(now_ms.saturating_sub(m.at_ms));
+    }
+
+    /// One less, which was counted.
+    pub(crate) fn remove(&mut self, m: &Message) {
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(m.bytes());
+        let tokens = u64::from(m.tokens.unwrap_or_default());
+        self.tokens = self.tokens.saturating_sub(tokens);
     }
 
     fn fits(&self, window: &Window, percent: u8) -> bool {
@@ -181,20 +187,19 @@ impl Load {
             && window
                 .tokens
                 .is_none_or(|t| self.tokens <= share(u64::from(t)))
-            && window.age.is_none_or(|a| self.age_ms <= millis(a))
     }
 }
 
 /// The indexes at which a context may start: no tool result there or later answers an earlier call.
-fn boundaries(messages: &VecDeque<(Seq, Arc<Message>)>) -> Vec<usize> {
+fn boundaries(messages: &[Arc<Message>]) -> Vec<usize> {
     let answers: HashMap<&str, usize> = messages
         .iter()
         .enumerate()
-        .filter_map(|(i, (_, m))| m.tool_call_id.as_deref().map(|id| (id, i)))
+        .filter_map(|(i, m)| m.tool_call_id.as_deref().map(|id| (id, i)))
         .collect();
     let mut open_until = None;
     let mut found = Vec::new();
-    for (i, (_, m)) in messages.iter().enumerate() {
+    for (i, m) in messages.iter().enumerate() {
         if open_until.is_none_or(|until| until < i) && m.role != Role::Tool {
             found.push(i);
         }
@@ -214,15 +219,18 @@ mod tests {
     use crate::message::ToolCall;
 
     fn run(window: &Window, messages: impl IntoIterator<Item = Message>) -> Vec<Vec<u64>> {
-        let mut kept = VecDeque::new();
+        let (mut kept, mut first, mut load) = (Vec::new(), 0, Load::default());
         let mut shown = Vec::new();
         for (n, m) in messages.into_iter().enumerate() {
             let tokens = window.count(&m.text);
-            kept.push_back((Seq::new(n as u64, 0), Arc::new(Message { tokens, ..m })));
-            if let Some(cut) = window.cut(&kept) {
-                kept.retain(|(seq, _)| *seq >= cut);
+            kept.push(Arc::new(Message { tokens, ..m }));
+            load.add(&kept[kept.len() - 1]);
+            if let Some(cut) = window.cut(&kept, load) {
+                kept.drain(..cut)
+                    .for_each(|m: Arc<Message>| load.remove(&m));
+                first += cut as u64;
             }
-            shown.push(kept.iter().map(|(s, _)| s.number()).collect());
+            shown.push((first..=n as u64).collect());
         }
         shown
     }

@@ -453,7 +453,8 @@ impl Store for FaultyStore {
     fn flush(&self, batch: &[SessionFlush]) -> Result<Vec<SessionFlushed>> {
         self.flushes.fetch_add(1, SeqCst);
         self.wait(Stall::Flushes);
-        if let Some(most) = self.cut_flush.lock().unwrap().take() {
+        let cut = self.cut_flush.lock().unwrap().take();
+        if let Some(most) = cut {
             self.no_flush.store(true, SeqCst);
             return self.flush_in_part(batch, most);
         }

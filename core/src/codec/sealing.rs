@@ -307,9 +307,10 @@ impl Place<'_> {
     fn seal_body(&self, entry: &Entry) -> Result<SealedBody> {
         match &entry.body {
             Body::Messages(messages) => {
-                let one = |(field, slot): (u64, &Option<Message>)| {
-                    let seal = |m: &Message| {
-                        self.seal(m.author.as_ref().map(author_hash), entry.id, field, m)
+                let one = |(field, slot): (u64, &Option<Arc<Message>>)| {
+                    let seal = |m: &Arc<Message>| {
+                        let author = m.author.as_ref().map(author_hash);
+                        self.seal(author, entry.id, field, m)
                     };
                     slot.as_ref().map(seal).transpose()
                 };
@@ -332,7 +333,7 @@ impl Place<'_> {
                     Some(sealed) => self.open(id, field, &sealed),
                     None => Ok(None),
                 };
-                let messages: Vec<Option<Message>> =
+                let messages: Vec<Option<Arc<Message>>> =
                     (0..).zip(slots).map(one).collect::<Result<_>>()?;
                 let none = messages.iter().all(Option::is_none);
                 Ok(if none {

@@ -9,7 +9,7 @@
 //! +script|load +eval +evalsha +xadd +xrange +xrevrange +zadd +zrem +zlexcount +zrange +persist +pexpire
 //! +set +get +del +unlink +exists +multi +exec`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use redis::Value;
@@ -25,8 +25,10 @@ use crate::key::Address;
 mod commands;
 mod config;
 mod connection;
+mod desk;
 mod lane;
 mod scripts;
+mod wire;
 mod worker;
 
 pub use self::config::RedisConfig;
@@ -109,6 +111,10 @@ impl HotTier for RedisTier {
 
     fn generation(&self) -> u64 {
         self.lane.generation()
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        Some(self.lane.deadline())
     }
 
     async fn append(&self, session: &Address, append: Append) -> Result<Appended> {

@@ -39,7 +39,13 @@ pub(crate) enum Frame<'a> {
 
 /// Encodes a frame.
 pub(crate) fn frame(frame: &Frame<'_>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEAD + 64);
+    let body = match frame {
+        Frame::Append {
+            session, record, ..
+        } => session.as_str().len() + record.len(),
+        Frame::Placed { .. } | Frame::Abort { .. } => 0,
+    };
+    let mut out = Vec::with_capacity(ENTRY_HEAD + body);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[0; 8]);
     match frame {

@@ -9,8 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::error::{Error, Result};
 use crate::fault_point::{Plant, planted};
-use crate::fold::Mention;
-use crate::message::{Body, Entry, EntryId, Message, Seq};
+use crate::message::{Body, Entry, EntryId, Messages, Seq};
 use crate::session::call::Call;
 use crate::session::cell::{Cell, Inner, Pending};
 use crate::session::draft::Draft;
@@ -26,7 +25,7 @@ pub(super) const ATTEMPTS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) receipt: Receipt,
-    pub(crate) context: Vec<Arc<Message>>,
+    pub(crate) context: Messages,
     /// What to wait for until it is durable; 0 when nothing waits.
     pub(crate) lsn: u64,
     /// The epoch in which the session was then.
@@ -102,7 +101,7 @@ impl Cell {
         }
         let body = match self.judge(engine, draft, course.away).await? {
             Verdict::Append(body) => body,
-            verdict => return self.unwanted(engine, verdict, course).await,
+            verdict => return Box::pin(self.unwanted(engine, verdict, course)).await,
         };
         course.messages = if let Body::Messages(m) = &body {
             m.len() as u64
@@ -233,7 +232,7 @@ impl Cell {
     /// At level Synced, waits for the fsync of an entry; one that fails is withdrawn.
     async fn synced(&self, engine: &Engine, id: EntryId, position: u64) -> Result<()> {
         if engine.level == Level::Synced
-            && let Err(e) = engine.journal.synced(position).await
+            && let Err(e) = Box::pin(engine.journal.synced(position)).await
         {
             self.withdraw(engine, id)?;
             return Err(e);
@@ -257,7 +256,7 @@ impl Cell {
                 // Another process took it over and made it durable: the replica may be older than that.
                 self.forget_replica();
                 self.ready(engine, away).await?;
-                let known = engine.known(&self.address, vec![id]).await?;
+                let known = Box::pin(engine.known(&self.address, vec![id])).await?;
                 let number = known.numbers.into_iter().next().flatten();
                 number.ok_or_else(|| {
                     Error::away("the session", "the entry was erased while it was appended")
@@ -305,17 +304,13 @@ impl Cell {
 }
 
 impl Inner {
-    pub(super) fn mention(&self, id: &str) -> Option<Mention> {
-        self.replica.as_ref().and_then(|r| r.fold.mention(id))
-    }
-
     /// The epoch of the replica, 0 without one.
     pub(crate) fn epoch(&self) -> u64 {
         self.replica.as_ref().map_or(0, |r| r.epoch)
     }
 
     /// The context as this process knows it.
-    pub(crate) fn context(&self) -> Vec<Arc<Message>> {
+    pub(crate) fn context(&self) -> Messages {
         self.replica
             .as_ref()
             .map(|r| r.fold.context())

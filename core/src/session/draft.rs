@@ -1,5 +1,7 @@
 //! Drafts: what a caller wants to append, checked against the limits.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
@@ -11,10 +13,10 @@ use crate::window::Window;
 /// What a caller wants to append.
 #[derive(Debug, Clone)]
 pub(crate) enum Draft {
-    Messages(Vec<Message>),
+    Messages(Vec<Arc<Message>>),
     /// Messages that may quote what the session held when it was in epoch `since`.
     Answer {
-        messages: Vec<Message>,
+        messages: Vec<Arc<Message>>,
         since: u64,
     },
     Edit {
@@ -53,7 +55,7 @@ impl Draft {
 pub(crate) fn prepare(
     engine: &Engine,
     messages: impl IntoIterator<Item = Message>,
-) -> Result<Vec<Message>> {
+) -> Result<Vec<Arc<Message>>> {
     let mut out: Vec<Message> = messages.into_iter().collect();
     if out.is_empty() {
         return Err(Error::Invalid("no message to append".into()));
@@ -80,7 +82,7 @@ pub(crate) fn prepare(
         let limit = engine.limits.message_bytes.max(Window::MAX_BYTES);
         within(limit, "what is appended at once", size)?;
     }
-    Ok(out)
+    Ok(out.into_iter().map(Arc::new).collect())
 }
 
 /// Refuses what is over the message limit.

@@ -122,6 +122,9 @@ impl Backlog {
     }
 }
 
+/// By address, which is a hash already.
+type Cells = HashMap<Address, Arc<Cell>, foldhash::fast::RandomState>;
+
 /// How many parts the map of cells is split into, to keep lookups from waiting on each other.
 const SHARDS: usize = 16;
 
@@ -160,7 +163,7 @@ pub(crate) struct Engine {
     /// The wall clock and the monotonic one at the start.
     began: (u64, Duration),
     store_away: AtomicBool,
-    cells: [RwLock<HashMap<Address, Arc<Cell>>>; SHARDS],
+    cells: [RwLock<Cells>; SHARDS],
 }
 
 /// What [`Engine::new`] needs.
@@ -236,7 +239,7 @@ impl Engine {
         Arc::clone(cell)
     }
 
-    fn shard(&self, address: &Address) -> Option<&RwLock<HashMap<Address, Arc<Cell>>>> {
+    fn shard(&self, address: &Address) -> Option<&RwLock<Cells>> {
         self.cells.get(usize::from(address.partition()) % SHARDS)
     }
 
@@ -273,6 +276,16 @@ impl Engine {
 
     /// Waits until there is room for one more append of `bytes`, and holds it.
     pub(crate) async fn admit(&self, bytes: u64) -> Result<Room<'_>> {
+        let room = Room::new(&self.backlog, bytes);
+        self.open()?;
+        if !self.is_over() {
+            return Ok(room);
+        }
+        drop(room);
+        Box::pin(self.admit_later(bytes)).await
+    }
+
+    async fn admit_later(&self, bytes: u64) -> Result<Room<'_>> {
         let wait = async {
             loop {
                 let freed = self.room.notified();

@@ -3,6 +3,8 @@
 //! Invariant: the verdict holds only as long as nobody else appends; a compare-and-append that fails
 //! asks for it again.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::fault_point::{Plant, planted};
 use crate::fold::Mention;
@@ -48,7 +50,7 @@ impl Cell {
             Draft::Answer { messages, since } => {
                 // A forgetting begins a new epoch, so mostly there is nothing to ask.
                 let epoch = self.inner.lock().epoch();
-                if epoch != *since && self.forgotten_since(engine, *since).await? {
+                if epoch != *since && Box::pin(self.forgotten_since(engine, *since)).await? {
                     return Ok(Verdict::Forgotten);
                 }
                 self.judge_messages(engine, messages).await
@@ -104,15 +106,15 @@ impl Cell {
     pub(super) async fn judge_messages(
         &self,
         engine: &Engine,
-        messages: &[Message],
+        messages: &[Arc<Message>],
     ) -> Result<Verdict> {
         let mut fresh = Vec::with_capacity(messages.len());
         let mut at = None;
         for m in messages {
             match self.seen(engine, m.id.as_deref()).await? {
-                Seen::New => fresh.push(Some(m.clone())),
+                Seen::New => fresh.push(Some(Arc::clone(m))),
                 Seen::Edited { text, at_ms } => {
-                    fresh.push(Some(edited(engine, m.clone(), text, at_ms)));
+                    fresh.push(Some(edited(engine, m, text, at_ms)));
                 }
                 Seen::At(seq) => at = at.or(Some(seq)),
             }
@@ -131,21 +133,21 @@ impl Cell {
         }
         let ahead = {
             let inner = self.inner.lock();
-            match inner.mention(id) {
-                Some(Mention::At(seq)) => return Ok(Seen::At(seq)),
-                Some(Mention::Gone(_)) => return Ok(Seen::At(Seq::default())),
-                Some(Mention::Ahead(_)) | None => {}
-            }
             let fold = inner.replica.as_ref().map(|r| &r.fold);
             if fold.is_some_and(|fold| fold.is_new(id)) {
                 return Ok(Seen::New);
+            }
+            match fold.and_then(|fold| fold.mention(id)) {
+                Some(Mention::At(seq)) => return Ok(Seen::At(seq)),
+                Some(Mention::Gone(_)) => return Ok(Seen::At(Seq::default())),
+                Some(Mention::Ahead(_)) | None => {}
             }
             // Said with its message, or a log without the edit (trimmed, or merged from the cut on) would not show it.
             let ahead = fold.and_then(|fold| fold.ahead_of(id));
             ahead.map(|(text, at_ms)| (text.to_owned(), at_ms))
         };
         let (address, id) = (self.address.clone(), id.to_owned());
-        let found = engine.blocking(move |s| s.find(&address, &id)).await?;
+        let found = Box::pin(engine.blocking(move |s| s.find(&address, &id))).await?;
         let stored = match found {
             Some(Found::At(seq)) => return Ok(Seen::At(seq)),
             Some(Found::Gone) => return Ok(Seen::At(Seq::default())),
@@ -166,7 +168,7 @@ impl Cell {
                     let Some(m) = slot else { continue };
                     match self.seen(engine, m.id.as_deref()).await? {
                         Seen::New => {}
-                        Seen::Edited { text, at_ms } => *m = edited(engine, m.clone(), text, at_ms),
+                        Seen::Edited { text, at_ms } => *m = edited(engine, m, text, at_ms),
                         Seen::At(_) => *slot = None,
                     }
                 }
@@ -188,14 +190,14 @@ impl Cell {
 }
 
 /// A message as an edit left it that came before it, if that is no older than the text it has.
-fn edited(engine: &Engine, m: Message, text: String, at_ms: u64) -> Message {
+fn edited(engine: &Engine, m: &Arc<Message>, text: String, at_ms: u64) -> Arc<Message> {
     if m.edited_ms.is_some_and(|e| e > at_ms) {
-        return m;
+        return Arc::clone(m);
     }
-    Message {
+    Arc::new(Message {
         tokens: engine.window.count(&text),
         text,
         edited_ms: Some(at_ms),
-        ..m
-    }
+        ..Message::clone(m)
+    })
 }

@@ -51,13 +51,14 @@ impl Cell {
                 (!fit, inner.has_unanswered())
             };
             if away {
-                self.degrade(engine).await?;
+                Box::pin(self.degrade(engine)).await?;
                 return Ok(true);
             }
             let result = match (load, look) {
                 (false, false) => return Ok(false),
-                (true, _) => self.load(engine).await,
-                (false, true) => self.catch_up(engine).await,
+                // Boxed, as all that is rare below: they would make every append's future large.
+                (true, _) => Box::pin(self.load(engine)).await,
+                (false, true) => Box::pin(self.catch_up(engine)).await,
             };
             match result {
                 Ok(()) => engine.hot_failed(None),

@@ -64,6 +64,18 @@ impl Cell {
         away: bool,
     ) -> Result<Placing> {
         let order = self.inner.lock().to_place(except);
+        if order.is_empty() {
+            return Ok(Placing::Done);
+        }
+        Box::pin(self.place_in_order(engine, order, away)).await
+    }
+
+    async fn place_in_order(
+        &self,
+        engine: &Call<'_>,
+        order: Vec<EntryId>,
+        away: bool,
+    ) -> Result<Placing> {
         for id in order {
             let pending = self
                 .inner
@@ -79,14 +91,14 @@ impl Cell {
             } else {
                 self.still(engine, entry.clone()).await?
             };
+            if !conditional && left.as_ref() != Some(&entry) && self.is_stored(engine, id).await? {
+                // Another process took it over and made it durable: the replica is older than that, and what comes
+                // next would be shown right after what stood before it.
+                engine.journal.done(self.remove(engine, |p| p.id == id));
+                self.forget_replica();
+                return Ok(Placing::Again);
+            }
             let Some(left) = left else {
-                if !conditional && self.is_stored(engine, id).await? {
-                    // Another process took it over and made it durable: the replica is older than that, and what comes
-                    // next would be shown right after what stood before it.
-                    engine.journal.done(self.remove(engine, |p| p.id == id));
-                    self.forget_replica();
-                    return Ok(Placing::Again);
-                }
                 self.withdraw(engine, id)?;
                 continue;
             };
@@ -102,9 +114,13 @@ impl Cell {
         Ok(Placing::Done)
     }
 
+    /// True when an entry is durable already; a store that does not answer holds nobody up.
     async fn is_stored(&self, engine: &Engine, id: EntryId) -> Result<bool> {
-        let known = engine.known(&self.address, vec![id]).await?;
-        Ok(known.numbers.iter().any(Option::is_some))
+        match engine.known(&self.address, vec![id]).await {
+            Ok(known) => Ok(known.numbers.iter().any(Option::is_some)),
+            Err(e) if e.is_outage() => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     /// Sends one entry to the hot tier, or, without one, gives it the next number here.
@@ -127,7 +143,7 @@ impl Cell {
                 Ok(Appended::Done) => {}
                 Ok(Appended::Behind) => {
                     self.not_sent(id);
-                    let caught = self.catch_up(engine).await;
+                    let caught = Box::pin(self.catch_up(engine)).await;
                     return Self::outage(engine, caught);
                 }
                 Ok(Appended::Missing | Appended::Suspect) => {

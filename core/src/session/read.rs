@@ -297,7 +297,7 @@ impl Cell {
                 continue;
             }
             let mut messages = vec![None; usize::try_from(seq.field()).unwrap_or_default()];
-            messages.push(Some(Message::clone(m)));
+            messages.push(Some(Arc::clone(m)));
             let entry = Entry {
                 id: EntryId(seq.0.into()),
                 at_ms: m.at_ms,
@@ -369,6 +369,7 @@ fn apply_found(found: &HashMap<String, Found>, overlay: &mut Overlay) {
                 (Some(Found::Ahead { text, at_ms }), Some(m))
                     if m.edited_ms.is_none_or(|e| e <= *at_ms) =>
                 {
+                    let m = Arc::make_mut(m);
                     m.text.clone_from(text);
                     m.edited_ms = Some(*at_ms);
                 }
@@ -412,7 +413,7 @@ fn lay_over(rows: &mut Vec<(Seq, Message)>, overlay: &Overlay, before: Option<Se
                 && in_page(seq)
                 && !rows.iter().any(|(s, other)| *s == seq || twin(other))
             {
-                rows.push((seq, m.clone()));
+                rows.push((seq, Message::clone(m)));
             }
         }
     }

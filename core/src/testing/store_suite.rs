@@ -103,7 +103,7 @@ fn said(text: &str) -> Message {
 }
 
 fn one(m: Message) -> Body {
-    Body::Messages(vec![Some(m)])
+    Body::Messages(vec![Some(m.into())])
 }
 
 fn edit(id: &str, text: &str, at_ms: u64) -> Body {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use parking_lot::Mutex;
-use scrollback::{Author, Cache, Message};
+use scrollback::{Author, Cache, Message, Messages};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::RwLock;
@@ -225,7 +225,7 @@ async fn write(shared: Arc<Shared>, side: usize) -> anyhow::Result<()> {
 }
 
 /// Appends until it is accepted; the context of that turn.
-async fn accepted(session: &scrollback::Session, message: &Message) -> Vec<Arc<Message>> {
+async fn accepted(session: &scrollback::Session, message: &Message) -> Messages {
     loop {
         match session.append(message.clone()).await {
             Ok(turn) => return turn.context().messages.clone(),

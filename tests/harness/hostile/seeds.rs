@@ -54,8 +54,8 @@ fn bodies() -> Vec<(&'static str, Body)> {
         arguments: "{}".into(),
     };
     let tools = vec![
-        Some(Message::assistant("").call(call)),
-        Some(Message::tool("c1", "found")),
+        Some(Message::assistant("").call(call).into()),
+        Some(Message::tool("c1", "found").into()),
         None,
     ];
     let state = State {
@@ -63,7 +63,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
         value: Bytes::from_static(b"\x92\x01\xa1x"),
     };
     vec![
-        ("message", Body::Messages(vec![Some(message())])),
+        ("message", Body::Messages(vec![Some(message().into())])),
         ("tools", Body::Messages(tools)),
         (
             "edit",
@@ -117,7 +117,7 @@ fn segment() -> scrollback::Result<Vec<u8>> {
     let address = Address::from_text("x/1/channel=7");
     let mut segment = Vec::new();
     for n in 1..=3 {
-        let body = Body::Messages(vec![Some(message())]);
+        let body = Body::Messages(vec![Some(message().into())]);
         let record = encode(Kind::Entry, address.hash64(), &entry(body))?;
         segment.extend(formats::append(&address, EntryId(n), 3, &record));
     }

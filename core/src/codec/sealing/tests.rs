@@ -31,9 +31,9 @@ fn entry(body: Body) -> Entry {
 fn bodies() -> Vec<Body> {
     vec![
         Body::Messages(vec![
-            Some(said("ann")),
+            Some(said("ann").into()),
             None,
-            Some(Message::assistant("MARKER")),
+            Some(Message::assistant("MARKER").into()),
         ]),
         Body::Edit {
             id: "7".into(),
@@ -106,7 +106,7 @@ fn forged(
 fn what_is_moved_to_another_session_entry_or_field_is_refused() {
     let (_dir, codec) = codec();
     let (here, there) = (session("a"), session("b"));
-    let two = Body::Messages(vec![Some(said("ann")), Some(said("ann"))]);
+    let two = Body::Messages(vec![Some(said("ann").into()), Some(said("ann").into())]);
     let record = codec.entry(&here, &entry(two)).unwrap();
     let same = forged(&record, &here, &here, |_| {});
     codec.read_entry(&here, &same).unwrap();
@@ -125,10 +125,13 @@ fn what_is_moved_to_another_session_entry_or_field_is_refused() {
 fn what_a_destroyed_key_sealed_reads_as_erased_and_the_rest_as_it_was() {
     let (_dir, codec) = codec();
     let here = session("a");
-    let two = Body::Messages(vec![Some(said("ann")), Some(said("bob"))]);
+    let two = Body::Messages(vec![Some(said("ann").into()), Some(said("bob").into())]);
     let record = codec.entry(&here, &entry(two)).unwrap();
     let of_ann = codec
-        .entry(&here, &entry(Body::Messages(vec![Some(said("ann"))])))
+        .entry(
+            &here,
+            &entry(Body::Messages(vec![Some(said("ann").into())])),
+        )
         .unwrap();
     assert!(!codec.is_stale(&here, &record));
     let ann = author_hash(&Author::new("x", "ann"));
@@ -137,11 +140,17 @@ fn what_a_destroyed_key_sealed_reads_as_erased_and_the_rest_as_it_was() {
         .unwrap();
     assert!(codec.is_stale(&here, &record));
     let left = codec.read_entry(&here, &record).unwrap();
-    assert_eq!(left.body, Body::Messages(vec![None, Some(said("bob"))]));
+    assert_eq!(
+        left.body,
+        Body::Messages(vec![None, Some(said("bob").into())])
+    );
     assert_eq!(codec.read_entry(&here, &of_ann).unwrap().body, Body::Void);
     codec.destroy(&[(here.clone(), None, u64::MAX)], 2).unwrap();
     assert_eq!(codec.read_entry(&here, &record).unwrap().body, Body::Void);
-    let fresh = codec.entry(&here, &entry(Body::Messages(vec![Some(said("ann"))])));
+    let fresh = codec.entry(
+        &here,
+        &entry(Body::Messages(vec![Some(said("ann").into())])),
+    );
     let fresh = codec.read_entry(&here, &fresh.unwrap()).unwrap();
-    assert_eq!(fresh.body, Body::Messages(vec![Some(said("ann"))]));
+    assert_eq!(fresh.body, Body::Messages(vec![Some(said("ann").into())]));
 }

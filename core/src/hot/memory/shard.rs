@@ -76,6 +76,11 @@ impl Record {
         self.log.is_none() && self.fence.is_none() && self.marks.is_empty()
     }
 
+    /// True when it is neither in the use order nor in the expiry order: a writer has marked it.
+    fn is_unordered(&self) -> bool {
+        !self.marks.is_empty()
+    }
+
     fn evictable(&self) -> bool {
         self.log.is_some() && self.marks.is_empty()
     }
@@ -98,7 +103,7 @@ fn size(len: usize) -> u64 {
 /// A shard; its owner locks it.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    records: HashMap<Address, Record>,
+    records: HashMap<Address, Record, foldhash::fast::RandomState>,
     /// Clean sessions with a log, least recently used first, and when each was used.
     clean: LinkedHashMap<Address, u64>,
     due: BTreeSet<(Duration, Address)>,
@@ -121,6 +126,21 @@ impl Shard {
         now: Now<'_>,
         f: impl FnOnce(&mut Record) -> R,
     ) -> R {
+        // A dirty session that stays one is in no order, and mostly it is one that is worked on: it is changed where it is.
+        if let Some(record) = self.records.get_mut(address).filter(|r| r.is_unordered()) {
+            let before = record.bytes(address);
+            record.expire(now.time);
+            let result = f(record);
+            if record.is_unordered() {
+                now.total
+                    .fetch_add(record.bytes(address), Ordering::Relaxed);
+                now.total.fetch_sub(before, Ordering::Relaxed);
+            } else if let Some(record) = self.records.remove(address) {
+                now.total.fetch_sub(before, Ordering::Relaxed);
+                self.put(address.clone(), record, now);
+            }
+            return result;
+        }
         let mut record = self.take(address, now.total).unwrap_or_default();
         record.expire(now.time);
         let result = f(&mut record);

@@ -57,8 +57,24 @@ impl Packed {
 
     fn line(&mut self, kind: u8, number: usize) {
         self.bytes.push(kind);
-        self.bytes.extend_from_slice(number.to_string().as_bytes());
+        decimal(&mut self.bytes, number as u64);
         self.bytes.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Writes a number without a detour through a string: there are several in each command.
+fn decimal(out: &mut Vec<u8>, number: u64) {
+    let from = out.len();
+    let mut left = number;
+    loop {
+        out.push(b'0' + u8::try_from(left % 10).unwrap_or_default());
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    if let Some(digits) = out.get_mut(from..) {
+        digits.reverse();
     }
 }
 
@@ -253,7 +269,10 @@ impl Commands {
     }
 
     pub(super) fn marks(&self) -> Packed {
-        let mut packed = Packed::default();
+        let mut packed = Packed {
+            reply_weight: LOG_WEIGHT,
+            ..Packed::default()
+        };
         for partition in 0..PARTITIONS {
             packed.command(&["ZRANGE", &self.dirty(partition), "0", "-1"]);
         }

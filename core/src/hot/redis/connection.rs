@@ -3,16 +3,18 @@
 //! Invariant: nothing here waits without a time-out, and a connection on which anything went wrong is
 //! never used again. Each connection knows which server, in which life, it talks to.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use redis::io::tcp::TcpSettings;
-use redis::{Client, Connection, ConnectionLike, RedisConnectionInfo, RedisError, Value};
+use redis::{Client, RedisConnectionInfo, RedisError, Value};
 
 use super::commands::{Packed, Reply};
 use super::config::RedisConfig;
 use super::scripts;
+use super::wire::Wire;
 use crate::error::{Error, Result};
 
 /// Gives each connection to an unknown server an identity of its own.
@@ -47,6 +49,14 @@ impl Fault {
             config: false,
             timeout: true,
         }
+    }
+
+    /// A server that answers so must be asked again who it is: it was demoted, or loads its data.
+    pub(super) fn unfit(reply: &Reply) -> Option<Self> {
+        let refusal = reply.as_ref().err()?;
+        let code = refusal.split(' ').next().unwrap_or_default();
+        matches!(code, "READONLY" | "LOADING" | "MASTERDOWN" | "NOAUTH")
+            .then(|| Self::refused(refusal))
     }
 
     /// From a server's refusal, such as `NOAUTH Authentication required.`
@@ -89,7 +99,7 @@ impl From<RedisError> for Fault {
 
 /// A connection with time-outs, ready for operations.
 pub(super) struct Link {
-    connection: Connection,
+    wire: Wire,
     pub(super) identity: Identity,
     pub(super) broken: bool,
 }
@@ -97,26 +107,25 @@ pub(super) struct Link {
 impl Link {
     /// Sends packed commands in one write.
     pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        self.connection
-            .send_packed_command(bytes)
-            .map_err(|e| self.give_up(e))
+        Ok(self.wire.send(bytes)?)
     }
 
-    /// Reads one reply; a server's refusal is a reply.
-    pub(super) fn receive(&mut self) -> Result<Reply, Fault> {
-        match self.connection.recv_response() {
+    /// Reads one reply, until `until` where the wire [can](Self::is_punctual); a server's refusal is a reply. After a
+    /// time-out there, the next call goes on with the same reply; after any other fault the connection is of no use.
+    pub(super) fn receive(&mut self, until: Instant) -> Result<Reply, Fault> {
+        match self.wire.receive(until) {
             Ok(Value::ServerError(e)) => Ok(Err(words(e.code(), e.details()))),
             Ok(value) => Ok(Ok(value)),
             Err(e) => match e.code().map(|code| words(code, e.detail())) {
                 Some(refusal) if !e.is_io_error() => Ok(Err(refusal)),
-                _ => Err(self.give_up(e)),
+                _ => Err(e.into()),
             },
         }
     }
 
-    fn give_up(&mut self, error: RedisError) -> Fault {
-        self.broken = true;
-        error.into()
+    /// True when a read ends at the time it is given.
+    pub(super) const fn is_punctual(&self) -> bool {
+        self.wire.is_punctual()
     }
 }
 
@@ -173,11 +182,8 @@ impl Opener {
     }
 
     fn open(&self) -> Result<Link, Fault> {
-        let connection = self.client.get_connection_with_timeout(self.deadline)?;
-        connection.set_read_timeout(Some(self.deadline))?;
-        connection.set_write_timeout(Some(self.deadline))?;
         let mut link = Link {
-            connection,
+            wire: Wire::open(&self.client, self.deadline)?,
             identity: Identity::Unknown(0),
             broken: false,
         };
@@ -210,7 +216,7 @@ impl Opener {
             if Instant::now() > until {
                 return Err(Fault::timeout("connecting"));
             }
-            replies.push(link.receive()?);
+            replies.push(link.receive(until)?);
         }
         let mut replies = replies.into_iter();
         for reply in replies.by_ref().take(must_succeed) {
@@ -233,6 +239,14 @@ impl Opener {
         };
         Ok(())
     }
+
+    /// Asks the server whether it is there.
+    pub(super) fn check(&self, link: &mut Link) -> Result<(), Fault> {
+        let mut ping = Packed::default();
+        ping.command(&["PING"]);
+        link.send(&ping.bytes)?;
+        link.receive(Instant::now() + self.deadline).map(drop)
+    }
 }
 
 /// A field of an INFO reply.
@@ -253,25 +267,25 @@ pub(super) fn field(reply: &Value, name: &str) -> Option<String> {
     text.lines().find_map(value)
 }
 
-impl r2d2::ManageConnection for Opener {
+/// The opener, shared between the pool and the thread that asks it why it failed.
+pub(super) struct Watched(pub(super) Arc<Opener>);
+
+impl r2d2::ManageConnection for Watched {
     type Connection = Link;
     type Error = Fault;
 
     fn connect(&self) -> Result<Link, Fault> {
-        self.open().inspect_err(|fault| {
-            *self.last.lock() = Some(fault.clone());
-            self.failures.fetch_add(1, Ordering::SeqCst);
+        self.0.open().inspect_err(|fault| {
+            *self.0.last.lock() = Some(fault.clone());
+            self.0.failures.fetch_add(1, Ordering::SeqCst);
         })
     }
 
     fn is_valid(&self, link: &mut Link) -> Result<(), Fault> {
-        let mut ping = Packed::default();
-        ping.command(&["PING"]);
-        link.send(&ping.bytes)?;
-        link.receive().map(drop)
+        self.0.check(link)
     }
 
     fn has_broken(&self, link: &mut Link) -> bool {
-        link.broken || !link.connection.is_open()
+        link.broken
     }
 }

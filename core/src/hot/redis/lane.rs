@@ -1,21 +1,28 @@
-//! The lane: one thread that owns the connection, sends what is queued as one pipeline, and answers.
+//! The lane: one thread that sends what is queued as one pipeline, and answers; a caller who is alone goes to the
+//! [desk](super::desk) itself.
 //!
 //! Invariant: an operation is answered at most once and only with its own replies; after any I/O error
 //! or time-out the connection is dropped with all that was under way on it. No caller waits for this
 //! thread longer than its own deadline. Knows no sessions and no keys.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::task::coop::consume_budget;
 
 use super::commands::{Packed, Reply};
 use super::connection::{Fault, Opener};
+use super::desk::{Desk, Tried};
 use super::worker::Worker;
 use crate::error::{Error, Result};
+
+/// Of tokio's 128 units of work before a task must let others go first, what an operation on the caller's own thread
+/// takes: a millisecond or two of them in a row, four at most.
+const DIRECT_COST: usize = 8;
 
 /// The tier's name in errors and logs.
 pub(super) const TIER: &str = "redis";
@@ -57,8 +64,12 @@ pub(super) struct Shared {
     pub(super) closed: AtomicBool,
     pub(super) fault: Mutex<Option<Fault>>,
     pub(super) deadline: Duration,
+    /// Who talks to the server.
+    pub(super) desk: Mutex<Desk>,
+    /// Callers that wait for an answer.
+    waiting: AtomicUsize,
     /// By when the thread must be done with what it has sent, in µs since `start`; 0 when it waits for
-    /// work. A reply that trickles in can hold it longer, for no single read times out.
+    /// work. Over TLS a reply that trickles in can hold it longer, for no single read times out.
     due_us: AtomicU64,
     start: Instant,
 }
@@ -71,6 +82,8 @@ impl Shared {
             closed: AtomicBool::new(false),
             fault: Mutex::new(None),
             deadline,
+            desk: Mutex::default(),
+            waiting: AtomicUsize::new(0),
             due_us: AtomicU64::new(0),
             start: Instant::now(),
         }
@@ -96,6 +109,16 @@ impl Shared {
         u64::try_from(at.duration_since(self.start).as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// The error of a call that was sent and not answered.
+    pub(super) fn interrupted(&self, what: &'static str, fault: &Fault) -> Error {
+        if fault.timeout {
+            let after = self.deadline;
+            Error::Timeout { what, after }
+        } else {
+            Error::unavailable(TIER, format!("{what} was interrupted"), fault.clone())
+        }
+    }
+
     /// The error of a call that was not sent.
     pub(super) fn outage(&self) -> Error {
         let why = self.fault.lock().clone();
@@ -103,6 +126,23 @@ impl Shared {
             Some(fault) => Error::unavailable(TIER, "serving without it until it is back", fault),
             None => Error::away(TIER, "not connected"),
         }
+    }
+}
+
+/// A caller that waits for an answer.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    /// One more; the second is true when nobody else waits.
+    fn begin(shared: &'a Shared) -> (Self, bool) {
+        let others = shared.waiting.fetch_add(1, Ordering::SeqCst);
+        (Self(&shared.waiting), others == 0)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -172,6 +212,21 @@ impl Lane {
         if self.shared.hangs(Instant::now()) {
             return Err(Error::away(TIER, "a reply is overdue; serving without it"));
         }
+        let (_waiting, alone) = Waiting::begin(&self.shared);
+        let packed = if alone {
+            match self.attempt(what, packed, believed) {
+                Tried::Answered(answer) => {
+                    for _ in 0..DIRECT_COST {
+                        consume_budget().await;
+                    }
+                    return answer;
+                }
+                Tried::Later(later) => return self.answered(what, later, until).await,
+                Tried::Busy(packed) => packed,
+            }
+        } else {
+            packed
+        };
         let (answer, answered) = oneshot::channel();
         match self.queue.try_send(Message::Op(Op {
             what,
@@ -189,6 +244,24 @@ impl Lane {
             }
             Err(TrySendError::Disconnected(_)) => return Err(Error::Closed),
         }
+        self.answered(what, answered, until).await
+    }
+
+    fn attempt(&self, what: &'static str, packed: Packed, believed: Option<u64>) -> Tried {
+        let (tried, wake) = self.shared.attempt(what, packed, believed);
+        if wake {
+            // A full queue means that the thread is awake and comes to the desk.
+            self.queue.try_send(Message::Wake).ok();
+        }
+        tried
+    }
+
+    async fn answered(
+        &self,
+        what: &'static str,
+        answered: oneshot::Receiver<Result<Answer>>,
+        until: Instant,
+    ) -> Result<Answer> {
         match tokio::time::timeout_at(until.into(), answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Error::Closed),

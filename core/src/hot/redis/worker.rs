@@ -1,4 +1,4 @@
-//! The lane's thread: connected it serves, otherwise it refuses at once and keeps trying.
+//! The lane's thread: connected it serves the queue and what callers left at the desk, otherwise it refuses at once and keeps trying.
 //!
 //! Invariant: the generation is settled before the first operation is sent on a new connection. Knows
 //! bytes and replies, nothing of what they mean.
@@ -11,7 +11,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use r2d2::{HandleError, Pool, PooledConnection};
 
 use super::commands::Reply;
-use super::connection::{Fault, Identity, Link, Opener};
+use super::connection::{Fault, Identity, Link, Opener, Watched};
+use super::desk::{Desk, Left};
 use super::lane::{Answer, Message, Op, Shared, TIER};
 use crate::error::Error;
 
@@ -52,26 +53,6 @@ pub(super) struct Worker {
     out: Vec<u8>,
 }
 
-/// The opener, shared between the pool and the thread that asks it why it failed.
-struct Watched(Arc<Opener>);
-
-impl r2d2::ManageConnection for Watched {
-    type Connection = Link;
-    type Error = Fault;
-
-    fn connect(&self) -> Result<Link, Fault> {
-        self.0.connect()
-    }
-
-    fn is_valid(&self, link: &mut Link) -> Result<(), Fault> {
-        self.0.is_valid(link)
-    }
-
-    fn has_broken(&self, link: &mut Link) -> bool {
-        self.0.has_broken(link)
-    }
-}
-
 impl Worker {
     pub(super) fn new(opener: Opener, queue: Receiver<Message>, shared: Arc<Shared>) -> Self {
         let opener = Arc::new(opener);
@@ -101,11 +82,11 @@ impl Worker {
 
     pub(super) fn run(mut self) {
         while !self.closed() {
-            if let Some(mut link) = self.connect() {
+            if let Some(link) = self.connect() {
                 self.adopt(&link);
-                let fault = self.serve(&mut link);
-                link.broken = true;
-                drop(link);
+                self.shared.desk.lock().link = Some(link);
+                let fault = self.serve();
+                self.shared.desk.lock().clear();
                 if let Some(fault) = fault {
                     self.lose(fault);
                 }
@@ -182,30 +163,83 @@ impl Worker {
     }
 
     /// Serves until the connection or the lane ends; `None` when the lane is closed.
-    fn serve(&mut self, link: &mut Link) -> Option<Fault> {
+    fn serve(&mut self) -> Option<Fault> {
+        let shared = Arc::clone(&self.shared);
         loop {
             let first = match self.queue.recv_timeout(IDLE) {
-                Ok(Message::Op(op)) => op,
-                Ok(Message::Wake) if self.closed() => return None,
-                Ok(Message::Wake) => continue,
+                Ok(Message::Op(op)) => Some(op),
+                Ok(Message::Wake) | Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.shared.talking(true);
-                    let alive = r2d2::ManageConnection::is_valid(&*self.opener, link);
-                    self.shared.talking(false);
-                    match alive {
-                        Ok(()) => continue,
-                        Err(fault) => return Some(fault),
-                    }
-                }
             };
-            let batch = self.batch(first);
-            if let Err(fault) = self.exchange(link, batch) {
+            if first.is_none() && self.closed() {
+                return None;
+            }
+            // From here on nobody else sends: what is taken from the queue below goes out before anything that is asked later.
+            let mut desk = shared.desk.lock();
+            if let Err(fault) = self.attend(&mut desk, first) {
+                // Before anybody else comes to the desk: there may be replies on it that are nobody's.
+                desk.clear();
                 return Some(fault);
             }
             self.pause = FIRST_PAUSE;
             if self.closed() {
                 return None;
+            }
+        }
+    }
+
+    /// What is to be done at the desk: first what a caller left there.
+    fn attend(&mut self, desk: &mut Desk, first: Option<Op>) -> Result<(), Fault> {
+        let until = Instant::now() + self.shared.deadline;
+        let idle = desk.used.is_none_or(|used| used.elapsed() >= IDLE);
+        let Some(link) = &mut desk.link else {
+            return Err(Fault::timeout("the connection"));
+        };
+        let mut fault = desk.fault.take();
+        if let Some(left) = desk.left.take() {
+            self.shared.talking(true);
+            fault = fault.or(self.finish(link, left, until).err());
+            self.shared.talking(false);
+        }
+        if let Some(fault) = fault {
+            if let Some(op) = first {
+                let error = self.shared.interrupted(op.what, &fault);
+                op.answer.send(Err(error)).ok();
+            }
+            return Err(fault);
+        }
+        match first {
+            Some(first) => {
+                let batch = self.batch(first);
+                self.exchange(link, batch)?;
+            }
+            None if idle => {
+                self.shared.talking(true);
+                let alive = self.opener.check(link);
+                self.shared.talking(false);
+                alive?;
+            }
+            None => return Ok(()),
+        }
+        desk.used = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Reads the replies that a caller had no time for.
+    fn finish(&self, link: &mut Link, left: Left, until: Instant) -> Result<(), Fault> {
+        let mut got = left.got;
+        let missing = left.expected.saturating_sub(got.len());
+        match replies(link, missing, until) {
+            Ok(mut rest) => {
+                got.append(&mut rest);
+                let unfit = got.iter().find_map(Fault::unfit);
+                left.answer.send(Ok(Answer::Replies(got))).ok();
+                unfit.map_or(Ok(()), Err)
+            }
+            Err(fault) => {
+                let error = self.shared.interrupted(left.what, &fault);
+                left.answer.send(Err(error)).ok();
+                Err(fault)
             }
         }
     }
@@ -260,7 +294,7 @@ impl Worker {
             if failed.is_none() {
                 match replies(link, op.packed.replies, until) {
                     Ok(replies) => {
-                        unfit = unfit.or_else(|| replies.iter().find_map(unfitness));
+                        unfit = unfit.or_else(|| replies.iter().find_map(Fault::unfit));
                         op.answer.send(Ok(Answer::Replies(replies))).ok();
                         continue;
                     }
@@ -268,22 +302,13 @@ impl Worker {
                 }
             }
             if let Some(fault) = &failed {
-                op.answer.send(Err(self.interrupted(op.what, fault))).ok();
+                op.answer
+                    .send(Err(self.shared.interrupted(op.what, fault)))
+                    .ok();
             }
         }
         self.shared.talking(false);
         failed.or(unfit).map_or(Ok(()), Err)
-    }
-
-    fn interrupted(&self, what: &'static str, fault: &Fault) -> Error {
-        if fault.timeout {
-            Error::Timeout {
-                what,
-                after: self.shared.deadline,
-            }
-        } else {
-            Error::unavailable(TIER, format!("{what} was interrupted"), fault.clone())
-        }
     }
 }
 
@@ -299,15 +324,7 @@ fn replies(link: &mut Link, count: usize, until: Instant) -> Result<Vec<Reply>, 
         if Instant::now() > until {
             return Err(Fault::timeout("a batch"));
         }
-        replies.push(link.receive()?);
+        replies.push(link.receive(until)?);
     }
     Ok(replies)
-}
-
-/// A server that answers so must be asked again who it is: it was demoted, or loads its data.
-fn unfitness(reply: &Reply) -> Option<Fault> {
-    let refusal = reply.as_ref().err()?;
-    let code = refusal.split(' ').next().unwrap_or_default();
-    matches!(code, "READONLY" | "LOADING" | "MASTERDOWN" | "NOAUTH")
-        .then(|| Fault::refused(refusal))
 }

@@ -194,11 +194,8 @@ fn entry(
                 seen.messages += 1;
                 seen.authors.extend(m.author.as_ref().map(author_hash));
                 let place = Seq::new(number, field as u64);
-                if let Some(id) = m.id
-                    && seen
-                        .places
-                        .insert(keys::platform(sid, &id), place)
-                        .is_some()
+                if let Some(id) = &m.id
+                    && seen.places.insert(keys::platform(sid, id), place).is_some()
                 {
                     return Ok(Some("a platform id stands at two places"));
                 }

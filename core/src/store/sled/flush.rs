@@ -3,6 +3,8 @@
 //! Invariant: an entry id is stored at most once, a platform id stands at one place at most, and
 //! what was deleted never comes back, in whatever order the entries arrive. Knows no fsync.
 
+use std::sync::Arc;
+
 use super::fault::{Fault, Outcome};
 use super::session::{Mention, Session, slot, void_if_empty};
 use super::table::Txn;
@@ -185,7 +187,7 @@ pub(super) fn void(session: &mut Session<'_, '_>, number: u64) -> Outcome<()> {
 fn messages(
     session: &mut Session<'_, '_>,
     number: u64,
-    slots: &mut [Option<Message>],
+    slots: &mut [Option<Arc<Message>>],
 ) -> Outcome<bool> {
     let mut changed = false;
     for (field, place) in slots.iter_mut().enumerate() {
@@ -199,7 +201,7 @@ fn messages(
                     continue;
                 }
                 Some(Mention::Ahead(n)) => {
-                    take_ahead(session, n, m)?;
+                    take_ahead(session, n, Arc::make_mut(m))?;
                     changed = true;
                 }
                 None => {}
@@ -257,7 +259,7 @@ fn edit(
             let Some(Some(m)) = slot(&mut entry, seq) else {
                 return Err(Fault::damage("a message is not where it should be"));
             };
-            rewrite(m, text, at_ms);
+            rewrite(Arc::make_mut(m), text, at_ms);
             session.put_entry(seq.number(), &entry)?;
             Ok(false)
         }

@@ -3,6 +3,7 @@
 //! Invariant: a caller holds the read lock, so that no answer mixes two steps.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use ::sled::Tree;
 
@@ -65,7 +66,9 @@ const fn is_spent(body: &Body) -> bool {
 
 fn note_ids(entry: Entry, ids: &mut HashSet<String>) {
     match entry.body {
-        Body::Messages(slots) => ids.extend(slots.into_iter().flatten().filter_map(|m| m.id)),
+        Body::Messages(slots) => {
+            ids.extend(slots.into_iter().flatten().filter_map(|m| m.id.clone()))
+        }
         Body::Edit { id, .. } | Body::Delete { id } => {
             ids.insert(id);
         }
@@ -137,7 +140,7 @@ pub(super) fn history(
         for (field, m) in slots.into_iter().enumerate().rev() {
             let seq = Seq::new(number, field as u64);
             if let Some(m) = m.filter(|_| seq < before && newest.len() < limit) {
-                newest.push((seq, m));
+                newest.push((seq, Arc::unwrap_or_clone(m)));
             }
         }
         if newest.len() == limit {

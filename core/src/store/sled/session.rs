@@ -3,6 +3,8 @@
 //! Invariant: row, log and indexes change together or not at all, since they are one batch. Knows
 //! how things are stored and not what entries do to them; that is `flush` and `erase`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -303,7 +305,7 @@ impl<'a, 't> Session<'a, 't> {
     }
 
     /// Takes the message at a place out of its record.
-    pub(super) fn take_message(&mut self, seq: Seq) -> Outcome<Option<Message>> {
+    pub(super) fn take_message(&mut self, seq: Seq) -> Outcome<Option<Arc<Message>>> {
         let mut entry = self.expect(seq.number())?;
         let taken = slot(&mut entry, seq).and_then(Option::take);
         if taken.is_some() {
@@ -327,7 +329,7 @@ impl<'a, 't> Session<'a, 't> {
         if let Some((seq, _)) = summary.system {
             let mut entry = self.expect(seq.number())?;
             summary.system = match slot(&mut entry, seq).and_then(Option::take) {
-                Some(m) => Some((seq, m)),
+                Some(m) => Some((seq, Arc::unwrap_or_clone(m))),
                 None => {
                     return Err(Fault::damage(
                         "the system message is not where it should be",
@@ -353,7 +355,7 @@ fn verify(txn: &Txn<'_>, row: &Row) -> Outcome<()> {
 }
 
 /// The slot of an entry's messages at a place.
-pub(super) fn slot(entry: &mut Entry, seq: Seq) -> Option<&mut Option<Message>> {
+pub(super) fn slot(entry: &mut Entry, seq: Seq) -> Option<&mut Option<Arc<Message>>> {
     let field = usize::try_from(seq.field()).ok()?;
     match &mut entry.body {
         Body::Messages(slots) => slots.get_mut(field),

@@ -34,7 +34,7 @@ fn message(at: &Address, number: u64, text: &str) -> FlushEntry {
     let entry = Entry {
         id: EntryId(number.into()),
         at_ms: number,
-        body: Body::Messages(vec![Some(m)]),
+        body: Body::Messages(vec![Some(m.into())]),
     };
     FlushEntry {
         number,

@@ -1,6 +1,7 @@
 //! One session of the in-memory store: entries by number and what is known of platform ids.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::codec::{self, Kind};
 use crate::error::Result;
@@ -41,11 +42,11 @@ impl Log {
                 _ => &[],
             };
             let placed = slots.iter().enumerate();
-            placed.filter_map(|(f, m)| Some((Seq::new(*number, f as u64), m.as_ref()?)))
+            placed.filter_map(|(f, m)| Some((Seq::new(*number, f as u64), &**m.as_ref()?)))
         })
     }
 
-    fn slot(&mut self, seq: Seq) -> Option<&mut Option<Message>> {
+    fn slot(&mut self, seq: Seq) -> Option<&mut Option<Arc<Message>>> {
         let field = usize::try_from(seq.field()).ok()?;
         match &mut self.entries.get_mut(&seq.number())?.body {
             Body::Messages(slots) => slots.get_mut(field),
@@ -53,7 +54,7 @@ impl Log {
         }
     }
 
-    fn remove(&mut self, seq: Seq) -> Option<Message> {
+    fn remove(&mut self, seq: Seq) -> Option<Arc<Message>> {
         let taken = self.slot(seq)?.take();
         self.system.take_if(|s| *s == seq);
         self.tidy();
@@ -159,7 +160,7 @@ impl Log {
         })
     }
 
-    fn take_messages(&mut self, number: u64, slots: Vec<Option<Message>>) -> Body {
+    fn take_messages(&mut self, number: u64, slots: Vec<Option<Arc<Message>>>) -> Body {
         let mut kept = Vec::with_capacity(slots.len());
         for (field, m) in slots.into_iter().enumerate() {
             let seq = Seq::new(number, field as u64);
@@ -172,14 +173,14 @@ impl Log {
         Body::Messages(kept)
     }
 
-    fn take_message(&mut self, seq: Seq, mut m: Message) -> Option<Message> {
+    fn take_message(&mut self, seq: Seq, mut m: Arc<Message>) -> Option<Arc<Message>> {
         if let Some(id) = &m.id {
             self.ids.note(id);
             match self.places.get(id).cloned() {
                 Some(Place::At(_) | Place::Gone) => return None,
                 Some(Place::Ahead(n)) => {
                     if let Some((text, at_ms)) = self.take_ahead(n) {
-                        edit(&mut m, &text, at_ms);
+                        edit(Arc::make_mut(&mut m), &text, at_ms);
                     }
                 }
                 None => {}
@@ -199,7 +200,7 @@ impl Log {
             Some(Place::Gone) => {}
             Some(Place::At(seq)) => {
                 if let Some(Some(m)) = self.slot(seq) {
-                    edit(m, &text, at_ms);
+                    edit(Arc::make_mut(m), &text, at_ms);
                 }
             }
             Some(Place::Ahead(older)) if self.ahead_at(older) > at_ms => {}
@@ -278,7 +279,7 @@ impl Log {
             erased.messages += 1;
             erased.bytes += m.text.len() as u64;
             self.system.take_if(|s| *s == seq);
-            if let Some(id) = m.id {
+            if let Some(id) = m.id.clone() {
                 self.places.insert(id, Place::Gone);
             }
         }

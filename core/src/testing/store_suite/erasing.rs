@@ -54,7 +54,7 @@ pub fn erasing_all_leaves_nothing_and_nothing_comes_back(store: &dyn Store) {
 pub fn erasing_an_author_leaves_the_others(store: &dyn Store) {
     let e = store.allot(&here(), 0).unwrap();
     let bob = Message::user(Author::new("x", "bob"), "b");
-    let both = Body::Messages(vec![Some(said("secret").id(1)), Some(bob)]);
+    let both = Body::Messages(vec![Some(said("secret").id(1).into()), Some(bob.into())]);
     let system = Message::system("secret").author(ann());
     put(store, e, 1, vec![both, one(said("secret")), one(system)]);
     let erased = store

@@ -11,9 +11,9 @@ use crate::store::{Flushed, Found, Page, Store};
 pub fn a_platform_id_is_stored_once(store: &dyn Store) {
     let e = store.allot(&here(), 0).unwrap();
     let both = Body::Messages(vec![
-        Some(said("b").id(1)),
-        Some(said("c").id(2)),
-        Some(said("d").id(2)),
+        Some(said("b").id(1).into()),
+        Some(said("c").id(2).into()),
+        Some(said("d").id(2).into()),
     ]);
     let done = put(store, e, 1, vec![one(said("a").id(1)), both]);
     assert_eq!(done, [Flushed::Durable, Flushed::Pruned]);

@@ -10,7 +10,13 @@ use crate::store::{Found, Page, Store};
 /// See the name.
 pub fn history_pages_backwards_without_gaps(store: &dyn Store) {
     let e = store.allot(&here(), 0).unwrap();
-    let entry = |n: u64| Body::Messages((0..3).map(|f| Some(said(&format!("{n}.{f}")))).collect());
+    let entry = |n: u64| {
+        Body::Messages(
+            (0..3)
+                .map(|f| Some(said(&format!("{n}.{f}")).into()))
+                .collect(),
+        )
+    };
     put(store, e, 1, (1..=10).map(entry).collect());
     let (mut before, mut all) = (None, Vec::new());
     loop {

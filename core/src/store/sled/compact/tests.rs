@@ -72,7 +72,8 @@ fn entry(channel: u64, number: u64, body: Body) -> FlushEntry {
 
 fn said(id: u64, text: &str) -> Body {
     let author = Author::new("x", ["ann", "bob"][usize::from(id.is_multiple_of(2))]);
-    Body::Messages(vec![Some(Message::user(author, text).id(id).at_ms(id))])
+    let said = Message::user(author, text).id(id).at_ms(id);
+    Body::Messages(vec![Some(said.into())])
 }
 
 fn delete(id: u64) -> Body {

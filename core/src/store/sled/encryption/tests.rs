@@ -32,7 +32,7 @@ fn sealed(store: &SledStore, channel: u64, number: u64) -> FlushEntry {
     let entry = Entry {
         id: EntryId(number.into()),
         at_ms: number,
-        body: Body::Messages(vec![Some(m)]),
+        body: Body::Messages(vec![Some(m.into())]),
     };
     FlushEntry {
         number,
