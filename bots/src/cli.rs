@@ -48,6 +48,11 @@ pub(crate) enum Command {
     Compact(Output),
     /// Print counters and gauges
     Stats(Output),
+    /// Measure this machine: turns a second, beside what one could write by hand (one to two minutes)
+    ///
+    /// Measures on the Redis of --redis, and removes afterwards what it wrote there; without one, on a redis-server of its
+    /// own. The data directory is not touched.
+    Bench(Output),
     /// Make a master key for --key-file
     Keygen {
         /// The file to make
@@ -199,7 +204,7 @@ impl Forget {
     }
 }
 
-/// Arguments of `verify`, `compact` and `stats`.
+/// Arguments of `verify`, `compact`, `stats` and `bench`.
 #[derive(Debug, Args)]
 pub(crate) struct Output {
     /// Print one JSON object
@@ -208,6 +213,11 @@ pub(crate) struct Output {
 }
 
 impl Output {
+    /// True for one JSON object instead of a text.
+    pub(crate) const fn json(&self) -> bool {
+        self.json
+    }
+
     /// How to print what `verify` found.
     pub(crate) const fn show_verified(&self) -> Show {
         if self.json {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 
+mod bench;
 mod chat;
 mod cli;
 mod config;
@@ -83,6 +84,7 @@ async fn run(config: &Config, command: Command) -> anyhow::Result<Exit> {
         Command::Stats(args) => {
             control::ask(config, &control::Request::Stats {}, args.show_stats()).await
         }
+        Command::Bench(args) => bench::run(config, args.json()).await,
         Command::Keygen { file } => config::generate_key(&file).map(|()| Exit::Ok),
         Command::RotateKey { file } => {
             let file = std::path::absolute(&file).context("the key file's path")?;
