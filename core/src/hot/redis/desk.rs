@@ -137,7 +137,7 @@ fn exchange(
 ) -> Result<(), Fault> {
     link.send(&packed.bytes)?;
     while got.len() < packed.replies {
-        // What has come already is read without a look at the clock.
+        // A reply that has come already is read without a look at the clock: there may be many.
         if !got.is_empty() && Instant::now() > until {
             return Err(Fault::timeout("an operation"));
         }
