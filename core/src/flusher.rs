@@ -40,8 +40,8 @@ const REPAIRS: usize = 32;
 /// Rounds after which a flush of everything gives up: others keep moving the sessions.
 const FLUSH_ROUNDS: usize = 64;
 
-/// The longest pause after failed flushes.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// The longest pause after failed flushes: two, since the store may be in a pause of its own at the first, and a flush in 10 s.
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// The longest one while the cache closes: there is not much time left.
 const STOPPING_BACKOFF_MAX: Duration = Duration::from_millis(100);

@@ -84,3 +84,21 @@ async fn an_erasure_that_is_done_late_leaves_nothing_in_the_replica() {
     session.append(Message::user(ann, "again")).await.unwrap();
     assert_eq!(context(&session).await, ["again"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refused_for_long_is_used_again_soon_after_it_is_back() {
+    let world = World::in_memory();
+    let cache = world.cache("a").await;
+    let session = cache.session(key("c"));
+    fill(&session, 1..=1).await;
+    world.store.set_away(true);
+    // Its own pauses, of up to 2 s, may make it refuse once more.
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let began = tokio::time::Instant::now();
+    world.store.set_away(false);
+    let turn = session.append(say("2", "m2")).await.unwrap();
+    turn.durable().await.unwrap();
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(history(&session).await, texts(1..=2));
+}

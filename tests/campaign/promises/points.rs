@@ -226,10 +226,15 @@ fn earlier_life(cache: &CacheSpec, ledger: &Path, point: &str) -> anyhow::Result
         // Everything is in the journal when the store is lost.
         cache.flush_every_ms = 60_000;
     }
-    let mut writer = Process::start("writer", &WriterSpec::new(cache.clone(), ledger))?;
+    let mut spec = WriterSpec::new(cache.clone(), ledger);
+    let mut time = 80;
+    if point == GARBAGE {
+        // Long enough for segments of sled to become free, and no faster than the flusher, so that what is measured is
+        // not how soon a backlog is made durable.
+        (time, spec.pause_ms) = (1_500, 1);
+    }
+    let mut writer = Process::start("writer", &spec)?;
     writer.line::<String>()?;
-    // Long enough for segments of sled to become free.
-    let time = if point == GARBAGE { 1_500 } else { 80 };
     pause(Duration::from_millis(time));
     writer.kill()?;
     let data = &cache.data;
