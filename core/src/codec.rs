@@ -77,7 +77,18 @@ fn encode_as<T: Serialize + ?Sized>(
     session: u64,
     value: &T,
 ) -> Result<Bytes> {
-    let mut out = Vec::with_capacity(256);
+    encode_in(Vec::with_capacity(256), version, kind, session, value)
+}
+
+/// The same in `out`, which is empty: who knows about how long it gets neither lets it grow by copying nor keeps room that
+/// nobody uses.
+fn encode_in<T: Serialize + ?Sized>(
+    mut out: Vec<u8>,
+    version: u8,
+    kind: Kind,
+    session: u64,
+    value: &T,
+) -> Result<Bytes> {
     out.resize(HEADER, 0);
     rmp_serde::encode::write_named(&mut out, value)
         .map_err(|e| Error::Invalid(format!("cannot encode {}: {e}", kind.name())))?;

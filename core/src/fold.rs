@@ -169,7 +169,7 @@ impl Fold {
         }
         if seq >= self.summary.cut {
             self.load.add(&m);
-            self.messages.edit().push(m);
+            self.messages.push(m);
             self.seqs.push(seq);
         }
     }
@@ -197,9 +197,7 @@ impl Fold {
                     };
                     self.load.remove(m);
                     self.load.add(&edited);
-                    if let Some(place) = self.messages.edit().get_mut(at) {
-                        *place = Arc::new(edited);
-                    }
+                    self.messages.replace(at, &Arc::new(edited));
                 }
                 if let Some((s, m)) = &mut self.summary.system
                     && *s == seq
@@ -242,9 +240,11 @@ impl Fold {
     fn delete(&mut self, number: u64, id: &str) {
         self.summary.ids.note(id);
         if let Some(Mention::At(seq)) = self.standing(id) {
-            if let Some(at) = self.index(seq) {
+            if let Some(at) = self.index(seq)
+                && let Some(gone) = self.messages.remove(at)
+            {
                 self.seqs.remove(at);
-                self.load.remove(&self.messages.edit().remove(at));
+                self.load.remove(&gone);
             }
             self.summary.system.take_if(|(s, _)| *s == seq);
         }
@@ -263,9 +263,10 @@ impl Fold {
         let gone = gone.unwrap_or(self.seqs.len());
         if gone > 0 {
             self.seqs.drain(..gone);
-            for m in self.messages.edit().drain(..gone) {
-                self.load.remove(&m);
+            for m in self.messages.iter().take(gone) {
+                self.load.remove(m);
             }
+            self.messages.drop_first(gone);
         }
     }
 

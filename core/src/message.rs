@@ -400,6 +400,17 @@ impl Entry {
         }
     }
 
+    /// About how many bytes it is encoded: those of its messages, and the names of fields.
+    pub(crate) fn about_bytes(&self) -> usize {
+        const EACH: usize = 48;
+        let messages = match &self.body {
+            Body::Messages(messages) => messages.as_slice(),
+            _ => &[],
+        };
+        let each = messages.iter().flatten().map(|m| m.bytes() + EACH);
+        2 * EACH + each.sum::<usize>()
+    }
+
     /// The platform ids of the messages it adds.
     pub(crate) fn platform_ids(&self) -> impl Iterator<Item = String> {
         let messages = match &self.body {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::millis;
-use crate::message::{Message, Role};
+use crate::message::{Message, Messages, Role};
 
 /// Counts a text's tokens; plug in a model's own tokenizer.
 pub trait TokenCounter: Send + Sync + 'static {
@@ -121,7 +121,7 @@ impl Window {
     }
 
     /// Where the context must start now, when it has outgrown a high mark: an index of `messages`, which weigh `load`.
-    pub(crate) fn cut(&self, messages: &[Arc<Message>], load: Load) -> Option<usize> {
+    pub(crate) fn cut(&self, messages: &Messages, load: Load) -> Option<usize> {
         let newest = messages.last()?.at_ms;
         if load.fits(self, 100) && self.is_young(messages, newest) {
             return None;
@@ -146,7 +146,7 @@ impl Window {
         Some(at.copied().unwrap_or(messages.len() - 1))
     }
 
-    fn is_young(&self, messages: &[Arc<Message>], now_ms: u64) -> bool {
+    fn is_young(&self, messages: &Messages, now_ms: u64) -> bool {
         self.age.is_none() || !messages.iter().any(|m| self.is_old(m, now_ms))
     }
 
@@ -191,7 +191,7 @@ impl Load {
 }
 
 /// The indexes at which a context may start: no tool result there or later answers an earlier call.
-fn boundaries(messages: &[Arc<Message>]) -> Vec<usize> {
+fn boundaries(messages: &Messages) -> Vec<usize> {
     let answers: HashMap<&str, usize> = messages
         .iter()
         .enumerate()
@@ -219,15 +219,15 @@ mod tests {
     use crate::message::ToolCall;
 
     fn run(window: &Window, messages: impl IntoIterator<Item = Message>) -> Vec<Vec<u64>> {
-        let (mut kept, mut first, mut load) = (Vec::new(), 0, Load::default());
+        let (mut kept, mut first, mut load) = (Messages::default(), 0, Load::default());
         let mut shown = Vec::new();
         for (n, m) in messages.into_iter().enumerate() {
             let tokens = window.count(&m.text);
             kept.push(Arc::new(Message { tokens, ..m }));
             load.add(&kept[kept.len() - 1]);
             if let Some(cut) = window.cut(&kept, load) {
-                kept.drain(..cut)
-                    .for_each(|m: Arc<Message>| load.remove(&m));
+                kept.iter().take(cut).for_each(|m| load.remove(m));
+                kept.drop_first(cut);
                 first += cut as u64;
             }
             shown.push((first..=n as u64).collect());

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Kind, SEALED, VERSION, decode_as, encode_as, version};
+use super::{HEADER, Kind, SEALED, VERSION, decode_as, encode_as, encode_in, version};
 use crate::error::{Error, Result};
 use crate::key::Address;
 use crate::keyring::{Doomed, Keyring, Owner, Sealed};
@@ -121,7 +121,8 @@ impl Codec {
     /// As [`encode`](super::encode); an outage when a new key cannot be written.
     pub fn entry(&self, session: &Address, entry: &Entry) -> Result<Bytes> {
         let Some(place) = self.place(Kind::Entry, session) else {
-            return encode_as(VERSION, Kind::Entry, session.hash64(), entry);
+            let out = Vec::with_capacity(HEADER + entry.about_bytes());
+            return encode_in(out, VERSION, Kind::Entry, session.hash64(), entry);
         };
         let sealed = SealedEntry {
             id: entry.id,

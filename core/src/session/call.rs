@@ -104,9 +104,13 @@ impl Bounded<'_> {
         self.tier.trusted()
     }
 
-    pub(crate) async fn append(&self, session: &Address, append: Append) -> Result<Appended> {
+    /// Not async itself: an append is large, and goes into the tier's future alone, not into those around it as well.
+    pub(crate) fn append<'c>(
+        &'c self,
+        session: &'c Address,
+        append: Append,
+    ) -> impl Future<Output = Result<Appended>> + 'c {
         self.within("append", self.tier.append(session, append))
-            .await
     }
 
     pub(crate) async fn read(
@@ -176,7 +180,8 @@ impl Bounded<'_> {
         // A second timer for each append costs more than it seems.
         let answered = match self.tier.deadline() {
             Some(deadline) if deadline <= left => Ok(asked.await),
-            _ => timeout(left, asked).await,
+            // Boxed, since it is rare: else every append would carry room for it.
+            _ => Box::pin(timeout(left, asked)).await,
         };
         let took = micros(began.elapsed());
         self.spent_us.fetch_add(took, Relaxed);

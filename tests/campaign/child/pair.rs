@@ -271,7 +271,7 @@ impl Shared {
 
     /// A context holds each writer's messages in order and without a gap, and the newest that were acknowledged before it was
     /// read, unless the window has moved past them.
-    fn compare(&self, name: &str, context: &[Arc<Message>], before: &HashMap<u64, u64>) {
+    fn compare(&self, name: &str, context: &Messages, before: &HashMap<u64, u64>) {
         self.found.lock().reads += 1;
         let mut last: HashMap<u64, u64> = HashMap::new();
         for m in context {
