@@ -7,6 +7,7 @@
 mod measure;
 mod peers;
 mod report;
+pub mod scale;
 mod server;
 mod workload;
 

@@ -47,15 +47,26 @@ pub(crate) struct Round {
 }
 
 /// CPU time that this process has used so far.
-fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     let now = clock_gettime(ClockId::ProcessCPUTime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
     let nanos = u32::try_from(now.tv_nsec).unwrap_or_default();
     Duration::new(seconds, nanos)
 }
 
-/// Runs one round. Each task turns in sessions of its own, one after the other.
+/// Runs one round, and what is to be done after it.
 pub(crate) async fn round<T: Turns>(
+    peer: &Arc<T>,
+    plan: &Plan,
+    monitor: Option<&Monitor>,
+) -> anyhow::Result<Round> {
+    let round = turns(peer, plan, monitor).await?;
+    peer.rest().await?;
+    Ok(round)
+}
+
+/// Runs the turns of one round. Each task turns in sessions of its own, one after the other.
+pub(crate) async fn turns<T: Turns>(
     peer: &Arc<T>,
     plan: &Plan,
     monitor: Option<&Monitor>,
@@ -101,7 +112,6 @@ pub(crate) async fn round<T: Turns>(
         None => Load::default(),
     };
     each_ns.sort_unstable();
-    peer.rest().await?;
     Ok(Round {
         turns: each_ns.len() as u64,
         took,

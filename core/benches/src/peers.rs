@@ -15,8 +15,8 @@ mod r3;
 mod teloxide;
 
 use moka::Moka;
-use ours::Ours;
-use r3::R3;
+pub(crate) use ours::{Ours, message as message_of};
+pub(crate) use r3::R3;
 use teloxide::Teloxide;
 
 /// How many sessions are filled at the same time.
@@ -79,7 +79,8 @@ impl Peer {
     }
 }
 
-async fn fill<T: Turns>(peer: &T, options: &Options) -> anyhow::Result<()> {
+/// Gives every session its history.
+pub(crate) async fn fill<T: Turns>(peer: &T, options: &Options) -> anyhow::Result<()> {
     stream::iter(0..options.sessions)
         .map(|session| {
             let of = |n: usize| {

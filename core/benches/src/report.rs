@@ -69,13 +69,13 @@ fn count(n: u64) -> f64 {
 }
 
 /// In µs, of sorted nanoseconds.
-fn percentile(sorted_ns: &[u64], percent: usize) -> f64 {
+pub(crate) fn percentile(sorted_ns: &[u64], percent: usize) -> f64 {
     let at = sorted_ns.len().saturating_sub(1) * percent / 100;
     sorted_ns.get(at).map_or(0.0, |ns| count(*ns) / 1e3)
 }
 
 /// The middle one, to three decimals.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut all: Vec<f64> = values.collect();
     all.sort_by(f64::total_cmp);
     let middle = all.get(all.len() / 2).copied().unwrap_or_default();

@@ -22,7 +22,8 @@ impl Ours {
         let mut builder = Cache::builder()
             .store(SledConfig::new(data.path()))
             // Flushed between the rounds, so that a round measures turns; the cost of flushes is a figure of its own.
-            .flush_every(Duration::from_secs(600));
+            .flush_every(Duration::from_secs(600))
+            .backlog(1 << 30, 2_000_000, Duration::from_secs(2));
         if let Some((url, prefix)) = &redis {
             builder = builder.hot(RedisConfig::new(*url).prefix(prefix.clone()));
         }
@@ -36,6 +37,17 @@ impl Ours {
         })
     }
 
+    /// Appends one message.
+    pub(crate) async fn append(&self, session: usize, said: Said) -> anyhow::Result<()> {
+        self.session(session).append(message(said)).await?;
+        Ok(())
+    }
+
+    /// How many messages a session's context shows.
+    pub(crate) async fn shown(&self, session: usize) -> anyhow::Result<usize> {
+        Ok(self.session(session).context().await?.messages.len())
+    }
+
     fn session(&self, session: usize) -> Session {
         let key = SessionKey::new("bench", 1)
             .space(session / 10)
@@ -44,7 +56,8 @@ impl Ours {
     }
 }
 
-fn message(said: Said) -> Message {
+/// As it is given to the cache.
+pub(crate) fn message(said: Said) -> Message {
     let message = match said.author {
         Some(author) => Message::user(Author::new("bench", author), said.text),
         None => Message::assistant(said.text),
