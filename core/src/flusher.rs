@@ -50,7 +50,7 @@ const STOPPING_BACKOFF_MAX: Duration = Duration::from_millis(100);
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
-/// How often is looked whether the store wastes disk space: it fills slowly, and a compaction reads it all.
+/// How often is looked whether the store wastes disk space: it fills slowly.
 const COMPACT_EVERY: Duration = Duration::from_secs(3600);
 
 /// Asks the flusher to stop, and by when.
@@ -98,7 +98,7 @@ impl Flusher {
                 continue;
             }
             let now = self.engine.clock.monotonic();
-            if is_due(&mut swept, now, SWEEP_EVERY) || self.engine.has_grown() {
+            if self.engine.has_grown() | is_due(&mut swept, now, SWEEP_EVERY) {
                 sweep(&self.engine);
             }
             compacting.try_join_next();

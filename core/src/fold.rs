@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::message::{Body, Entry, Message, Messages, Role, Seq};
 use crate::summary::Summary;
-use crate::window::{Load, Window};
+use crate::window::{Load, Weight, Window};
 
 /// What is known of a platform id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,9 @@ pub(crate) struct Fold {
     /// The number of the entry that moved the cut to where it is; 0 when the summary came with it.
     cut_at: u64,
     messages: Messages,
-    /// Their places.
+    /// Their places, and what each weighs.
     seqs: Vec<Seq>,
+    weights: Vec<Weight>,
     load: Load,
     seen: HashMap<u64, Mention, Hashed>,
     ahead: Vec<(String, String, u64)>,
@@ -85,6 +86,7 @@ impl Fold {
             cut_at: 0,
             messages: Messages::default(),
             seqs: Vec::new(),
+            weights: Vec::new(),
             load: Load::default(),
             seen: HashMap::default(),
             dropped: HashSet::default(),
@@ -124,7 +126,7 @@ impl Fold {
             Body::End | Body::Void => {}
         }
         if number > self.cut_as_of
-            && let Some(cut) = self.window.cut(&self.messages, self.load)
+            && let Some(cut) = self.window.cut(&self.messages, &self.weights, self.load)
             && let Some(cut) = self.seqs.get(cut).copied()
         {
             self.summary.cut = self.summary.cut.max(cut);
@@ -168,7 +170,9 @@ impl Fold {
             self.summary.system = Some((seq, Message::clone(&m)));
         }
         if seq >= self.summary.cut {
-            self.load.add(&m);
+            let weight = Weight::of(&m);
+            self.load.add(weight);
+            self.weights.push(weight);
             self.messages.push(m);
             self.seqs.push(seq);
         }
@@ -195,8 +199,11 @@ impl Fold {
                         edited_ms: Some(at_ms),
                         ..Message::clone(m)
                     };
-                    self.load.remove(m);
-                    self.load.add(&edited);
+                    let weight = Weight::of(&edited);
+                    if let Some(weighed) = self.weights.get_mut(at) {
+                        self.load.remove(std::mem::replace(weighed, weight));
+                    }
+                    self.load.add(weight);
                     self.messages.replace(at, &Arc::new(edited));
                 }
                 if let Some((s, m)) = &mut self.summary.system
@@ -240,11 +247,10 @@ impl Fold {
     fn delete(&mut self, number: u64, id: &str) {
         self.summary.ids.note(id);
         if let Some(Mention::At(seq)) = self.standing(id) {
-            if let Some(at) = self.index(seq)
-                && let Some(gone) = self.messages.remove(at)
-            {
+            if let Some(at) = self.index(seq) {
                 self.seqs.remove(at);
-                self.load.remove(&gone);
+                self.load.remove(self.weights.remove(at));
+                self.messages.remove(at);
             }
             self.summary.system.take_if(|(s, _)| *s == seq);
         }
@@ -263,8 +269,8 @@ impl Fold {
         let gone = gone.unwrap_or(self.seqs.len());
         if gone > 0 {
             self.seqs.drain(..gone);
-            for m in self.messages.iter().take(gone) {
-                self.load.remove(m);
+            for weight in self.weights.drain(..gone) {
+                self.load.remove(weight);
             }
             self.messages.drop_first(gone);
         }

@@ -402,7 +402,7 @@ impl Entry {
 
     /// About how many bytes it is encoded: those of its messages, and the names of fields.
     pub(crate) fn about_bytes(&self) -> usize {
-        const EACH: usize = 48;
+        const EACH: usize = 24;
         let messages = match &self.body {
             Body::Messages(messages) => messages.as_slice(),
             _ => &[],

@@ -120,39 +120,66 @@ impl Window {
         self.tokens.map(|_| self.counter.count(text))
     }
 
-    /// Where the context must start now, when it has outgrown a high mark: an index of `messages`, which weigh `load`.
-    pub(crate) fn cut(&self, messages: &Messages, load: Load) -> Option<usize> {
+    /// Where the context must start now, when it has outgrown a high mark: an index of `messages`, of which each weighs what
+    /// stands in `weights`, and all `load`.
+    pub(crate) fn cut(&self, messages: &Messages, weights: &[Weight], load: Load) -> Option<usize> {
         let newest = messages.last()?.at_ms;
         if load.fits(self, 100) && self.is_young(messages, newest) {
             return None;
         }
-        let mut load = Load::default();
+        let mut kept = Load::default();
         let mut start = messages.len();
-        for (i, m) in messages.iter().enumerate().rev() {
-            load.add(m);
-            if !load.fits(self, self.low_percent) || self.is_old(m, newest) {
+        for (i, weight) in weights.iter().enumerate().rev() {
+            kept.add(*weight);
+            if !kept.fits(self, self.low_percent) || self.is_old_at(messages, i, newest) {
                 break;
             }
             start = i;
         }
+        let last = messages.len() - 1;
+        let user = |i: &usize| messages.get(*i).is_some_and(|m| m.role == Role::User);
+        if load.tools == 0 {
+            // It may start anywhere.
+            let user = (start..messages.len()).find(user);
+            return Some(user.unwrap_or(start.min(last)));
+        }
         let boundaries = boundaries(messages);
-        let users = |i: &&usize| messages.get(**i).is_some_and(|m| m.role == Role::User);
-        let at = boundaries
-            .iter()
-            .filter(|i| **i >= start)
-            .find(users)
-            .or_else(|| boundaries.iter().find(|i| **i >= start))
-            .or_else(|| boundaries.last());
-        Some(at.copied().unwrap_or(messages.len() - 1))
+        let mut later = boundaries.iter().copied().filter(|i| *i >= start);
+        let at = later.clone().find(user).or_else(|| later.next());
+        Some(at.or_else(|| boundaries.last().copied()).unwrap_or(last))
     }
 
     fn is_young(&self, messages: &Messages, now_ms: u64) -> bool {
         self.age.is_none() || !messages.iter().any(|m| self.is_old(m, now_ms))
     }
 
+    /// Most windows have no bound by age, and look at no message for it.
+    fn is_old_at(&self, messages: &Messages, index: usize, now_ms: u64) -> bool {
+        self.age.is_some() && messages.get(index).is_some_and(|m| self.is_old(m, now_ms))
+    }
+
     fn is_old(&self, m: &Message, now_ms: u64) -> bool {
         self.age
             .is_some_and(|age| now_ms.saturating_sub(m.at_ms) > millis(age))
+    }
+}
+
+/// What one message weighs: kept beside it, since messages lie all over the memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Weight {
+    bytes: usize,
+    tokens: u32,
+    /// It makes a tool call, or answers one.
+    tool: bool,
+}
+
+impl Weight {
+    pub(crate) fn of(m: &Message) -> Self {
+        Self {
+            bytes: m.bytes(),
+            tokens: m.tokens.unwrap_or_default(),
+            tool: m.role == Role::Tool || m.tool_call_id.is_some() || !m.tool_calls.is_empty(),
+        }
     }
 }
 
@@ -162,22 +189,24 @@ pub(crate) struct Load {
     messages: usize,
     pub(crate) bytes: usize,
     tokens: u64,
+    tools: usize,
 }
 
 impl Load {
     /// One more message.
-    pub(crate) fn add(&mut self, m: &Message) {
+    pub(crate) fn add(&mut self, m: Weight) {
         self.messages += 1;
-        self.bytes += m.bytes();
-        self.tokens += u64::from(m.tokens.unwrap_or_default());
+        self.bytes += m.bytes;
+        self.tokens += u64::from(m.tokens);
+        self.tools += usize::from(m.tool);
     }
 
     /// One less, which was counted.
-    pub(crate) fn remove(&mut self, m: &Message) {
+    pub(crate) fn remove(&mut self, m: Weight) {
         self.messages = self.messages.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(m.bytes());
-        let tokens = u64::from(m.tokens.unwrap_or_default());
-        self.tokens = self.tokens.saturating_sub(tokens);
+        self.bytes = self.bytes.saturating_sub(m.bytes);
+        self.tokens = self.tokens.saturating_sub(u64::from(m.tokens));
+        self.tools = self.tools.saturating_sub(usize::from(m.tool));
     }
 
     fn fits(&self, window: &Window, percent: u8) -> bool {
@@ -220,13 +249,15 @@ mod tests {
 
     fn run(window: &Window, messages: impl IntoIterator<Item = Message>) -> Vec<Vec<u64>> {
         let (mut kept, mut first, mut load) = (Messages::default(), 0, Load::default());
+        let mut weights = Vec::new();
         let mut shown = Vec::new();
         for (n, m) in messages.into_iter().enumerate() {
             let tokens = window.count(&m.text);
             kept.push(Arc::new(Message { tokens, ..m }));
-            load.add(&kept[kept.len() - 1]);
-            if let Some(cut) = window.cut(&kept, load) {
-                kept.iter().take(cut).for_each(|m| load.remove(m));
+            weights.push(Weight::of(&kept[kept.len() - 1]));
+            load.add(weights[weights.len() - 1]);
+            if let Some(cut) = window.cut(&kept, &weights, load) {
+                weights.drain(..cut).for_each(|weight| load.remove(weight));
                 kept.drop_first(cut);
                 first += cut as u64;
             }

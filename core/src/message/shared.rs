@@ -89,11 +89,9 @@ impl Messages {
     }
 
     /// Takes one out.
-    pub(crate) fn remove(&mut self, index: usize) -> Option<Arc<Message>> {
-        let gone = self.get(index).cloned()?;
+    pub(crate) fn remove(&mut self, index: usize) {
         let others = self.iter().enumerate().filter(|(i, _)| *i != index);
         *self = others.map(|(_, message)| Arc::clone(message)).collect();
-        Some(gone)
     }
 
     /// Puts another in the place of one.

@@ -25,6 +25,9 @@ use crate::ttl::{Estimate, Touch, Ttl};
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
+/// Room for so many pending entries is kept by a session that has none.
+const PENDING_KEPT: usize = 4;
+
 /// A process's local copy of a session's window.
 #[derive(Debug)]
 pub(crate) struct Replica {
@@ -204,6 +207,10 @@ impl Cell {
                 !out
             });
             inner.unplaced = unplaced;
+            if inner.pending.is_empty() {
+                // Most sessions say nothing more for a while, and there are many.
+                inner.pending.shrink_to(PENDING_KEPT);
+            }
             inner.pending.front().map_or(inner.next_lsn, |p| p.lsn)
         };
         engine.backlog.appends.fetch_sub(ids.len() as u64, Relaxed);
