@@ -240,7 +240,8 @@ impl Message {
     }
 
     /// Bytes of everything it holds: text, ids, names, attachments, tool calls.
-    pub(crate) fn bytes(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         let own = |part: &Option<String>| part.as_ref().map_or(0, String::len);
         let author = |a: &Author| a.platform.len() + a.id.len() + own(&a.name);
         self.content_bytes()
