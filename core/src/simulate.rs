@@ -105,8 +105,7 @@ impl Simulation {
         }
     }
 
-    /// How many events and sessions there were, and the time to live that each policy has given each session at last: `None`
-    /// when pinned.
+    /// How many events and sessions there were.
     #[must_use]
     pub fn touches(&self) -> (u64, usize) {
         (self.touches, self.last.len())
