@@ -53,6 +53,8 @@ pub(crate) enum Command {
     /// Measures on the Redis of --redis, and removes afterwards what it wrote there; without one, on a redis-server of its
     /// own. The data directory is not touched.
     Bench(Output),
+    /// Try time-to-live policies on chat logs, or on what this bot has kept: misses, memory and cost of each
+    Simulate(Simulate),
     /// Make a master key for --key-file
     Keygen {
         /// The file to make
@@ -103,6 +105,38 @@ pub(crate) struct Replay {
     /// Print the summary as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Arguments of `simulate`.
+#[derive(Debug, Args)]
+pub(crate) struct Simulate {
+    /// Chat logs in order of time, plain or gzip; `-` for standard input
+    #[arg(
+        required_unless_present = "from_store",
+        conflicts_with = "from_store",
+        value_name = "FILE"
+    )]
+    pub(crate) files: Vec<PathBuf>,
+    /// What is in the data directory instead of files, while no bot runs on it
+    #[arg(long)]
+    pub(crate) from_store: bool,
+    /// What makes a session of a log: space, channel, stream (a channel up to its `/`), author, joined by commas
+    #[arg(long, default_value = "channel", value_name = "PARTS")]
+    pub(crate) key: String,
+    /// How many seconds of being hot one load from the store is worth (the break-even time C)
+    #[arg(
+        long = "c",
+        default_value_t = 6000.0,
+        value_name = "SECONDS",
+        allow_negative_numbers = true
+    )]
+    pub(crate) cost: f64,
+    /// Print all rows as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw misses against residency into this file
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 /// Arguments of `export`.

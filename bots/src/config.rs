@@ -15,12 +15,14 @@ mod chat;
 mod key;
 mod redis_url;
 mod settings;
+mod ttl;
 
 pub(crate) use chat::Chat;
 pub(crate) use key::{Key, generate as generate_key};
 use redis_url::RedisUrl;
 use settings::Acknowledge;
 pub(crate) use settings::Settings;
+pub(crate) use ttl::Ttl;
 
 /// The configuration in force.
 #[derive(Debug, Clone)]
@@ -33,8 +35,8 @@ pub(crate) struct Config {
     pub(crate) redis_prefix: Option<String>,
     /// Messages in a context.
     pub(crate) window: usize,
-    /// How long a silent session stays hot.
-    pub(crate) ttl: Duration,
+    /// How long sessions stay hot.
+    pub(crate) ttl: Ttl,
     /// The acknowledgement level.
     pub(crate) level: Level,
     /// Messages older than this are erased.
@@ -83,6 +85,7 @@ impl Config {
     fn merge(mut over: Settings, mut under: Settings) -> Self {
         let chat = Chat::merge(&mut over, &mut under);
         let key = Key::merge(&over, &under);
+        let ttl = Ttl::merge(&over, &under);
         let span = |over: Option<Span>, under: Option<Span>| over.or(under).map(|span| span.0);
         let level = match over.level.or(under.level) {
             None | Some(Acknowledge::Journaled) => Level::Journaled,
@@ -97,7 +100,7 @@ impl Config {
             redis_prefix: over.redis_prefix.or(under.redis_prefix),
             // As the core's own defaults; they give the reasons.
             window: over.window.or(under.window).unwrap_or(50),
-            ttl: span(over.ttl, under.ttl).unwrap_or(Duration::from_secs(30 * 60)),
+            ttl,
             level,
             retention: span(over.retention, under.retention),
             flush_every: span(over.flush_every, under.flush_every)
@@ -115,6 +118,7 @@ impl Config {
 
     fn faults(&self) -> Vec<String> {
         let mut faults = self.chat.faults.clone();
+        faults.extend(self.ttl.faults());
         if let Some(Err(error)) = self.key.as_ref().map(Key::master) {
             faults.push(format!("key: {error}"));
         }
@@ -142,7 +146,6 @@ impl Config {
             ));
         }
         let zero = [
-            ("ttl", Some(self.ttl)),
             ("retention", self.retention),
             ("flush_every", Some(self.flush_every)),
         ];
@@ -203,7 +206,12 @@ mod tests {
             ..Settings::default()
         };
         let config = Config::merge(over, under);
-        assert_eq!((config.window, config.ttl), (9, Duration::from_secs(300)));
+        assert_eq!(config.window, 9);
+        let five = Settings {
+            ttl: Some(Span(Duration::from_secs(300))),
+            ..Settings::default()
+        };
+        assert_eq!(config.ttl, Ttl::merge(&five, &Settings::default()));
         assert_eq!(
             (config.level, config.flush_every),
             (Level::Synced, Duration::from_secs(2))

@@ -20,6 +20,7 @@ mod lines;
 mod open;
 mod replay;
 mod signals;
+mod simulate;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -85,6 +86,7 @@ async fn run(config: &Config, command: Command) -> anyhow::Result<Exit> {
             control::ask(config, &control::Request::Stats {}, args.show_stats()).await
         }
         Command::Bench(args) => bench::run(config, args.json()).await,
+        Command::Simulate(args) => simulate::run(config, &args).await,
         Command::Keygen { file } => config::generate_key(&file).map(|()| Exit::Ok),
         Command::RotateKey { file } => {
             let file = std::path::absolute(&file).context("the key file's path")?;

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use scrollback::{Cache, Closed, RedisConfig, SledConfig, Sliding, Window};
+use scrollback::{Cache, Closed, RedisConfig, SledConfig, Window};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
@@ -51,10 +51,10 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Cache> {
     let mut builder = Cache::builder()
         .store(store)
         .window(Window::messages(config.window))
-        .ttl(Sliding(config.ttl))
         .level(config.level)
         .flush_every(config.flush_every)
         .max_message_bytes(config.max_message_bytes);
+    builder = config.ttl.apply(builder)?;
     if let Some(age) = config.retention {
         builder = builder.retention(age);
     }

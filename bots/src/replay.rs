@@ -19,9 +19,9 @@ use crate::exit::{Exit, warn};
 use crate::open;
 use crate::signals::{self, Stop};
 
-mod input;
-mod line;
-mod progress;
+pub(crate) mod input;
+pub(crate) mod line;
+pub(crate) mod progress;
 mod reader;
 mod workers;
 
@@ -144,7 +144,7 @@ fn report(summary: &Summary, json: bool) -> anyhow::Result<()> {
 }
 
 /// True when a person watches stderr.
-fn watched() -> bool {
+pub(crate) fn watched() -> bool {
     std::io::stderr().is_terminal()
 }
 

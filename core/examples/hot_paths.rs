@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use scrollback::{Author, Cache, Message, Session, SessionKey, SledConfig};
+use scrollback::{Author, Cache, Learned, Message, Pinned, Session, SessionKey, SledConfig};
 use tokio::runtime::Runtime;
 
 /// Before anything is counted: the session is loaded, its maps have grown.
@@ -45,11 +45,15 @@ fn counted(path: &str, runtime: &Runtime, cache: &Cache, count: u64) -> anyhow::
     let session = cache.session(key(0));
     for n in WARM_UP..WARM_UP + count {
         match path {
-            "append" => runtime.block_on(append(&session, n))?,
+            "append" | "append_pinned" | "append_learned" => {
+                runtime.block_on(append(&session, n))?;
+            }
             "append_pair" => runtime.block_on(append_pair(&session, n))?,
             "context" => runtime.block_on(context(&session))?,
             "session" => drop(black_box(cache.session(key(n % 10)))),
-            _ => anyhow::bail!("unknown path {path}: append, append_pair, context, session"),
+            _ => anyhow::bail!(
+                "unknown path {path}: append, append_pinned, append_learned, append_pair, context, session"
+            ),
         }
     }
     Ok(())
@@ -64,11 +68,16 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let cache = runtime.block_on(async {
-        let cache = Cache::builder()
+        let builder = Cache::builder()
             .store(SledConfig::new(data.path()))
-            .flush_every(Duration::from_secs(3600))
-            .build()
-            .await?;
+            .flush_every(Duration::from_secs(3600));
+        // What a time-to-live policy costs: `append` has the default one, Economic.
+        let builder = match path.as_str() {
+            "append_pinned" => builder.ttl(Pinned),
+            "append_learned" => builder.ttl(Learned::new(Duration::from_secs(86_400))?),
+            _ => builder,
+        };
+        let cache = builder.build().await?;
         let session = cache.session(key(0));
         for n in 0..WARM_UP {
             append(&session, n).await?;

@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::clock::{self, Clock};
 use crate::error::{Error, Result};
 use crate::fault_point::fault;
-use crate::flusher::Flusher;
+use crate::flusher::{self, Flusher};
 use crate::hot::memory::MemoryTier;
 use crate::hot::redis::{RedisConfig, RedisTier};
 use crate::hot::{HotTier, WriterId};
@@ -21,10 +21,10 @@ use crate::key::Address;
 use crate::message::random_u64;
 use crate::session::Level;
 use crate::session::cell::Pending;
-use crate::session::engine::{Engine, Limits, Parts};
+use crate::session::engine::{Engine, Kinds, Limits, Parts};
 use crate::store::Store;
 use crate::store::sled::{SledConfig, SledStore};
-use crate::ttl::{Sliding, TtlPolicy};
+use crate::ttl::{Bounds, Economic, Kind, TtlPolicy};
 use crate::window::Window;
 
 /// Which hot tier.
@@ -52,6 +52,8 @@ pub struct CacheBuilder {
     journal_limits: journal::Limits,
     window: Window,
     ttl: Arc<dyn TtlPolicy>,
+    ttl_bounds: Bounds,
+    kinds: Kinds,
     clock: Arc<dyn Clock>,
     level: Level,
     limits: Limits,
@@ -69,7 +71,9 @@ impl Default for CacheBuilder {
             journal: None,
             journal_limits: journal::Limits::default(),
             window: Window::default(),
-            ttl: Arc::new(Sliding::default()),
+            ttl: Arc::new(Economic::default()),
+            ttl_bounds: Bounds::default(),
+            kinds: Kinds::default(),
             clock: clock::system(),
             level: Level::default(),
             limits: Limits::default(),
@@ -132,10 +136,24 @@ impl CacheBuilder {
         self
     }
 
-    /// How long sessions stay hot (default: [`Sliding`], 30 minutes).
+    /// How long sessions stay hot (default: [`Economic`], which keeps an average context for 30 minutes).
     #[must_use]
     pub fn ttl(mut self, policy: impl TtlPolicy) -> Self {
         self.ttl = Arc::new(policy);
+        self
+    }
+
+    /// The shortest and the longest time to live, whatever the policy says (default: none).
+    #[must_use]
+    pub const fn ttl_bounds(mut self, bounds: Bounds) -> Self {
+        self.ttl_bounds = bounds;
+        self
+    }
+
+    /// Tells who talks in a session, for policies that learn (default: people in all). Must always say the same of a session.
+    #[must_use]
+    pub fn kinds(mut self, of: impl Fn(&Address) -> Kind + Send + Sync + 'static) -> Self {
+        self.kinds = Kinds(Arc::new(of));
         self
     }
 
@@ -248,6 +266,8 @@ impl CacheBuilder {
             self.limits.store_deadline.is_zero(),
             "`store_deadline` must not be zero",
         );
+        let bounds = self.ttl_bounds.fault();
+        check(bounds.is_some(), bounds.as_deref().unwrap_or_default());
         check(self.memory_limit == 0, "`memory_limit` must not be zero");
         check(
             self.limits.message_bytes == 0,
@@ -308,12 +328,15 @@ impl CacheBuilder {
             writer,
             window: self.window,
             ttl: self.ttl,
+            ttl_bounds: self.ttl_bounds,
+            kinds: self.kinds,
             clock: self.clock,
             level: self.level,
             limits: self.limits,
         };
         let engine = Arc::new(Engine::new(parts));
         engine.hot_failed(away.as_ref());
+        flusher::restore(&engine).await;
         replay(&engine, replayed).await?;
         let (stop, stopped) = watch::channel(None);
         let flusher = Flusher {

@@ -14,14 +14,18 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
-use crate::hot::{Place, Settle};
+use crate::hot::Place;
 use crate::session::call::Call;
 use crate::session::cell::{Cell, Replica};
 use crate::session::engine::{Engine, count};
 use crate::store::{FlushEntry, Flushed, SessionFlush, SessionFlushed};
 
+mod estimates;
+mod settle;
 mod upkeep;
 
+pub(crate) use estimates::restore;
+use settle::settle;
 use upkeep::{compact_if_wasteful, retain, retained_from, sweep};
 
 /// Entries of one session in one flush, and their bytes.
@@ -50,8 +54,11 @@ const STOPPING_BACKOFF_MAX: Duration = Duration::from_millis(100);
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
-/// How often is looked whether the store wastes disk space: it fills slowly.
+/// How often is looked whether the store wastes disk space: it fills slowly, and a compaction reads it all.
 const COMPACT_EVERY: Duration = Duration::from_secs(3600);
+
+/// How often what a policy has learned is kept: a crash costs at most so much of it, and a curve learns for weeks.
+const LEARNED_EVERY: Duration = Duration::from_secs(600);
 
 /// Asks the flusher to stop, and by when.
 pub(crate) type Stop = watch::Receiver<Option<tokio::time::Instant>>;
@@ -73,6 +80,7 @@ impl Flusher {
         let mut compacting = JoinSet::new();
         let clock = &self.engine.clock;
         let started = (clock.wall_ms(), clock.monotonic());
+        let (mut learned, mut kept) = (estimates::Learned::default(), Some(started.1));
         loop {
             self.pause(backoff).await;
             if self.stop.has_changed().is_err() {
@@ -92,14 +100,22 @@ impl Flusher {
             let deadline = *self.stop.borrow();
             if let Some(deadline) = deadline {
                 // Marks that could not be cleared are found by the next start.
-                if self.engine.backlog.is_empty() || tokio::time::Instant::now() >= deadline {
+                if tokio::time::Instant::now() >= deadline {
+                    return;
+                }
+                if self.engine.backlog.is_empty() {
+                    estimates::keep(&self.engine, &self.engine.cells(), Some(deadline)).await;
+                    learned.keep(&self.engine).await;
                     return;
                 }
                 continue;
             }
             let now = self.engine.clock.monotonic();
             if self.engine.has_grown() | is_due(&mut swept, now, SWEEP_EVERY) {
-                sweep(&self.engine);
+                sweep(&self.engine).await;
+            }
+            if is_due(&mut kept, now, LEARNED_EVERY) {
+                learned.keep(&self.engine).await;
             }
             compacting.try_join_next();
             if compacting.is_empty() && is_due(&mut compacted, now, COMPACT_EVERY) {
@@ -352,6 +368,7 @@ impl Cell {
             cut,
             cut_at,
             entries,
+            estimate: (!inner.kept).then_some(inner.estimate),
         };
         (!part.entries.is_empty()).then_some((part, more))
     }
@@ -382,6 +399,8 @@ impl Cell {
                     inner.reload |= outcome.epoch <= part.epoch;
                 }
             }
+            // Of a newer epoch: another process keeps its own.
+            inner.kept |= outcome.epoch > part.epoch || part.estimate == Some(inner.estimate);
             let durable = Place::new(part.epoch, outcome.durable_to);
             if outcome.epoch == part.epoch {
                 inner.durable_to = inner.durable_to.max(durable);
@@ -418,61 +437,6 @@ impl Cell {
         }
         Ok(())
     }
-}
-
-/// Clears the marks of sessions with nothing pending; their time to live applies from now.
-async fn settle(engine: &Engine, cells: &[Arc<Cell>]) {
-    let (mut turns, mut settled, mut owners) = (Vec::new(), Vec::new(), Vec::new());
-    for cell in cells {
-        // Somebody is appending: next round.
-        let Ok(turn) = Arc::clone(&cell.turn).try_lock_owned() else {
-            continue;
-        };
-        let mut inner = cell.inner.lock();
-        let due = inner.may_be_marked() || inner.ending;
-        if !due || !inner.pending.is_empty() || inner.reload {
-            continue;
-        }
-        if inner.estimate.touches == 0 {
-            Cell::touch(&mut inner, engine);
-        }
-        // Not known to be set from here on, and not known to be cleared before the answer.
-        inner.marked = false;
-        inner.unsure = true;
-        inner.armed = engine.clock.monotonic();
-        settled.push(Settle {
-            session: cell.address.clone(),
-            ttl_ms: inner.ttl.millis(),
-        });
-        turns.push(turn);
-        owners.push(cell);
-    }
-    if settled.is_empty() {
-        return;
-    }
-    let call = Call::begin(engine);
-    let done = call.hot.settle(&engine.writer, settled).await;
-    call.hot.charge(&owners, 0);
-    if let Err(e) = done {
-        engine.hot_failed(Some(&e));
-        return;
-    }
-    let charged = call.hot.spent_us();
-    for cell in &owners {
-        let ending = {
-            let mut inner = cell.inner.lock();
-            inner.unsure = false;
-            std::mem::take(&mut inner.ending)
-        };
-        if !ending {
-            continue;
-        }
-        cell.forget_replica();
-        if let Err(e) = call.hot.release(&cell.address).await {
-            tracing::debug!(session = %cell.address, error = %e, "not released; it will expire");
-        }
-    }
-    call.hot.charge(&owners, charged);
 }
 
 /// Makes everything accepted before the call durable.

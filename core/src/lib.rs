@@ -1,8 +1,9 @@
 #![doc = include_str!("../README.md")]
 //! # Reading order
 //! [`key`] and [`message`] are the words, [`summary`], [`fold`] and [`window`] what a log means, [`codec`] how it is
-//! written; [`hot`] and [`store`] are the two contracts with their implementations; `journal` is what keeps
-//! an acknowledged append; `session` is the data path, `flusher` the write-behind; [`cache`] owns it all.
+//! written; [`ttl`] decides how long a session stays hot, and [`simulate`] tries it on a log; [`hot`] and
+//! [`store`] are the two contracts with their implementations; `journal` is what keeps an acknowledged append;
+//! `session` is the data path, `flusher` the write-behind; [`cache`] owns it all.
 
 pub mod builder;
 pub mod cache;
@@ -18,6 +19,7 @@ pub mod key;
 pub mod keyring;
 pub mod message;
 pub mod session;
+pub mod simulate;
 pub mod stats;
 pub mod store;
 pub mod summary;
@@ -39,7 +41,7 @@ pub use session::{Context, Forgotten, Level, Receipt, Session, Turn};
 pub use stats::{Closed, Stats, Verified};
 pub use store::sled::SledConfig;
 pub use store::{Compacted, Page, Progress};
-pub use ttl::{Fixed, Pinned, Sliding};
+pub use ttl::{Bounds, Economic, Fixed, Learned, Pinned, Prices, Sliding};
 pub use window::{ApproximateTokens, TokenCounter, Window};
 
 /// The workspace's README, so that its example is run.

@@ -240,7 +240,8 @@ impl Message {
     }
 
     /// Bytes of everything it holds: text, ids, names, attachments, tool calls.
-    pub(crate) fn bytes(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         let own = |part: &Option<String>| part.as_ref().map_or(0, String::len);
         let author = |a: &Author| a.platform.len() + a.id.len() + own(&a.name);
         self.content_bytes()
@@ -398,17 +399,6 @@ impl Entry {
             Body::Messages(messages) => messages.iter().flatten().count(),
             _ => 0,
         }
-    }
-
-    /// About how many bytes it is encoded: those of its messages, and the names of fields.
-    pub(crate) fn about_bytes(&self) -> usize {
-        const EACH: usize = 24;
-        let messages = match &self.body {
-            Body::Messages(messages) => messages.as_slice(),
-            _ => &[],
-        };
-        let each = messages.iter().flatten().map(|m| m.bytes() + EACH);
-        2 * EACH + each.sum::<usize>()
     }
 
     /// The platform ids of the messages it adds.

@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::key::Address;
 use crate::message::{Author, EntryId, Message, Seq};
 use crate::summary::{Erasures, Summary};
+use crate::ttl::Estimate;
 
 pub mod sled;
 
@@ -41,6 +42,9 @@ pub struct Stored {
     pub entries: Vec<(u64, Bytes)>,
     /// True when no platform id is known besides those in `entries`.
     pub complete: bool,
+    /// What policies remember of the session, as the last flush that said so told; `None` when none did, or in a store
+    /// that does not keep it.
+    pub estimate: Option<Estimate>,
 }
 
 /// What a store knows of some entry ids, read in one step.
@@ -85,8 +89,10 @@ pub struct SessionFlush {
     /// As far as the writer knows, every number of this epoch up to this one is durable once this flush
     /// is, or stands for nothing (0: it knows nothing).
     pub settled_to: u64,
-    /// The entries, by rising number.
+    /// The entries, by rising number; none when only the estimate is to be kept.
     pub entries: Vec<FlushEntry>,
+    /// What policies remember of the session, to be kept with its row; `None` leaves what is kept.
+    pub estimate: Option<Estimate>,
 }
 
 /// One entry of a flush.
@@ -222,6 +228,33 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// As [`allot`](Self::allot).
     fn known(&self, session: &Address, ids: &[EntryId]) -> Result<Known>;
 
+    /// What policies remember of the session. The default reads the whole window.
+    ///
+    /// # Errors
+    /// As [`allot`](Self::allot).
+    fn estimate(&self, session: &Address) -> Result<Option<Estimate>> {
+        Ok(self.window(session)?.and_then(|stored| stored.estimate))
+    }
+
+    /// Keeps what a policy has learned of all sessions, under a short name, in place of what was kept under it: a few
+    /// kilobytes, now and then. The default keeps nothing: the policy then begins anew at each start.
+    ///
+    /// # Errors
+    /// As [`allot`](Self::allot).
+    fn keep_learned(&self, name: &str, learned: &[u8]) -> Result<()> {
+        let _ = (name, learned);
+        Ok(())
+    }
+
+    /// What was kept under a name, if anything was.
+    ///
+    /// # Errors
+    /// As [`allot`](Self::allot).
+    fn learned(&self, name: &str) -> Result<Option<Bytes>> {
+        let _ = name;
+        Ok(None)
+    }
+
     /// What is known of a platform id in the session.
     ///
     /// # Errors
@@ -233,7 +266,7 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// Per session: an epoch below the row's refuses all of it, a larger one becomes the row's. Per
     /// entry, in order: erased → [`Flushed::Erased`]; id stored already → [`Flushed::Durable`]; number held by
     /// another id, or an earlier entry of this session refused in this flush → [`Flushed::Refused`]; else
-    /// applied. When none was refused, `durable_to` rises to `settled_to`; then on while the next number is stored. A message whose platform id is at another place, or gone, is not stored a second time.
+    /// applied. The estimate is kept unless the epoch is refused. When none was refused, `durable_to` rises to `settled_to`; then on while the next number is stored. A message whose platform id is at another place, or gone, is not stored a second time.
     ///
     /// # Errors
     /// As [`allot`](Self::allot); then it is unknown what of the flush is stored; flush it again.

@@ -13,6 +13,10 @@ use std::time::Duration;
 use crate::clock::millis;
 use crate::message::{Message, Messages, Role};
 
+mod sizes;
+
+pub use sizes::Sizes;
+
 /// Counts a text's tokens; plug in a model's own tokenizer.
 pub trait TokenCounter: Send + Sync + 'static {
     /// The number of tokens in `text`.

@@ -49,6 +49,8 @@ mod replay;
 #[cfg(test)]
 mod review;
 #[cfg(test)]
+mod simulate;
+#[cfg(test)]
 mod slow;
 #[cfg(test)]
 mod stalls;
@@ -56,5 +58,7 @@ mod stalls;
 mod telegram;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod ttl;
 #[cfg(test)]
 mod writers;

@@ -79,7 +79,7 @@ const LAYERS: [&[&str]; 9] = [
     &["error", "clock", "fault_point"],
     &["key", "message"],
     &["codec", "keyring", "summary", "window", "ttl"],
-    &["fold"],
+    &["fold", "simulate"],
     &["hot", "store", "journal"],
     &["session"],
     &["flusher", "stats", "verify"],

@@ -9,6 +9,7 @@ use scrollback_kit::Secret;
 use serde::Deserialize;
 
 use super::redis_url::RedisUrl;
+use super::ttl::{PolicyName, Worth};
 use crate::duration::Span;
 
 /// The heading under which `--help` lists what concerns chat platforms.
@@ -45,9 +46,41 @@ pub(crate) struct Settings {
     /// Messages a context holds at most, 1 to 2000 [default: 50]
     #[arg(long, global = true, value_name = "N", env = "SCROLLBACK_WINDOW")]
     pub(crate) window: Option<usize>,
-    /// How long a silent session stays hot [default: 30m]
+    /// How long sessions stay hot [default: economic, or sliding with --ttl]
+    #[arg(
+        long,
+        global = true,
+        value_name = "POLICY",
+        env = "SCROLLBACK_TTL_POLICY"
+    )]
+    pub(crate) ttl_policy: Option<PolicyName>,
+    /// How long a silent session stays hot, whatever it costs
     #[arg(long, global = true, value_name = "DURATION", env = "SCROLLBACK_TTL")]
     pub(crate) ttl: Option<Span>,
+    /// How long an average session may be kept hot for what one load costs, or `measured` [default: 100m]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        env = "SCROLLBACK_TTL_COST"
+    )]
+    pub(crate) ttl_cost: Option<Worth>,
+    /// The shortest time a session stays hot [default: none]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        env = "SCROLLBACK_TTL_FLOOR"
+    )]
+    pub(crate) ttl_floor: Option<Span>,
+    /// The longest time a silent session stays hot [default: none]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        env = "SCROLLBACK_TTL_CAP"
+    )]
+    pub(crate) ttl_cap: Option<Span>,
     /// When a message counts as accepted [default: journaled]
     #[arg(long, global = true, value_name = "LEVEL", env = "SCROLLBACK_LEVEL")]
     pub(crate) level: Option<Acknowledge>,

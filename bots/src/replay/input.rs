@@ -12,14 +12,14 @@ use crate::lines::Lines;
 
 /// One file, or standard input.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(crate) struct Input {
     path: PathBuf,
     size: Option<u64>,
 }
 
 impl Input {
     /// Looks at every file before the first is read, so that a wrong name is told at once.
-    pub(super) fn check_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Self>> {
+    pub(crate) fn check_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Self>> {
         paths.iter().map(|path| Self::check(path)).collect()
     }
 
@@ -41,12 +41,12 @@ impl Input {
     }
 
     /// The size in bytes as stored, when known.
-    pub(super) const fn size(&self) -> Option<u64> {
+    pub(crate) const fn size(&self) -> Option<u64> {
         self.size
     }
 
     /// The name to use in messages.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         if self.path.as_os_str() == "-" {
             "stdin".to_owned()
         } else {
@@ -55,7 +55,7 @@ impl Input {
     }
 
     /// Opens it for reading lines.
-    pub(super) fn open(&self, progress: Progress) -> io::Result<Lines> {
+    pub(crate) fn open(&self, progress: Progress) -> io::Result<Lines> {
         let raw: Box<dyn Read> = if self.path.as_os_str() == "-" {
             Box::new(io::stdin())
         } else {

@@ -9,6 +9,12 @@ use sha2::{Digest, Sha256};
 
 use crate::cli::KeyBy;
 
+/// The platform of what is replayed.
+const PLATFORM: &str = "replay";
+
+/// The length of a line's id.
+const ID_BYTES: usize = 64;
+
 /// A line as it is in a log.
 #[derive(Debug, Deserialize)]
 struct Raw {
@@ -24,7 +30,7 @@ struct Raw {
 
 /// A line that is understood.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     raw: Raw,
     at_ms: u64,
 }
@@ -37,7 +43,7 @@ enum Said<'a> {
 
 impl Line {
     /// Reads a line; the error says what is wrong with it and quotes none of it.
-    pub(super) fn parse(bytes: &[u8], max_bytes: usize) -> Result<Self, String> {
+    pub(crate) fn parse(bytes: &[u8], max_bytes: usize) -> Result<Self, String> {
         let raw: Raw = serde_json::from_slice(bytes).map_err(|_| wrong(bytes))?;
         let at_ms = millis(raw.ts).ok_or("ts is not a time since 1970 in seconds")?;
         let size = match (&raw.text, raw.len) {
@@ -55,9 +61,42 @@ impl Line {
         }
     }
 
+    /// When it was said, in milliseconds since the Unix epoch.
+    pub(crate) const fn at_ms(&self) -> u64 {
+        self.at_ms
+    }
+
+    /// Where it was said.
+    pub(crate) fn space(&self) -> &str {
+        &self.raw.space
+    }
+
+    /// Where in the space it was said.
+    pub(crate) fn channel(&self) -> &str {
+        &self.raw.channel
+    }
+
+    /// Who said it.
+    pub(crate) fn author(&self) -> &str {
+        &self.raw.author
+    }
+
+    /// True when a bot said it.
+    pub(crate) fn is_answer(&self) -> bool {
+        self.raw.author == "assistant" || self.raw.author.starts_with("bot:")
+    }
+
+    /// The bytes of its [message](Self::message), which is not made for it.
+    pub(crate) fn bytes(&self) -> usize {
+        let said = self.raw.text.as_ref().map(String::len);
+        let said = said.or_else(|| usize::try_from(self.raw.len?).ok());
+        said.unwrap_or_default()
+            .saturating_add(PLATFORM.len() + self.raw.author.len() + ID_BYTES)
+    }
+
     /// The session to which it belongs.
-    pub(super) fn session(&self, by: KeyBy) -> SessionKey {
-        let key = SessionKey::new("replay", "log")
+    pub(crate) fn session(&self, by: KeyBy) -> SessionKey {
+        let key = SessionKey::new(PLATFORM, "log")
             .space(&self.raw.space)
             .channel(&self.raw.channel);
         match by {
@@ -67,19 +106,16 @@ impl Line {
     }
 
     /// The message, with its stable id.
-    pub(super) fn message(self, ids: &mut Ids) -> Message {
+    pub(crate) fn message(self, ids: &mut Ids) -> Message {
         let id = ids.next(&self);
+        let answer = self.is_answer();
         let Raw {
             author, text, len, ..
         } = self.raw;
-        let role = if author == "assistant" || author.starts_with("bot:") {
-            Role::Assistant
-        } else {
-            Role::User
-        };
+        let role = if answer { Role::Assistant } else { Role::User };
         let text = text.unwrap_or_else(|| filler(len.unwrap_or_default()));
         Message::new(role, text)
-            .author(Author::new("replay", author))
+            .author(Author::new(PLATFORM, author))
             .id(id)
             .at_ms(self.at_ms)
     }
@@ -141,7 +177,7 @@ fn wrong(bytes: &[u8]) -> String {
 ///
 /// Counts equal lines over the whole run: 16 bytes of hash and a count for each different line.
 #[derive(Debug, Default)]
-pub(super) struct Ids {
+pub(crate) struct Ids {
     seen: HashMap<u128, u32>,
 }
 
@@ -203,6 +239,16 @@ mod tests {
         );
         assert_eq!(message.role, Role::Assistant);
         assert_eq!(message.author.unwrap().id, "bot:x");
+    }
+
+    #[test]
+    fn the_bytes_of_a_line_are_those_of_its_message() {
+        let sized = r#"{"ts":1,"space":"","channel":"c","author":"ünï","text":null,"len":30}"#;
+        for text in [LINE, sized] {
+            let bytes = line(text).unwrap().bytes();
+            let message = line(text).unwrap().message(&mut Ids::default());
+            assert_eq!(bytes, message.bytes());
+        }
     }
 
     #[test]

@@ -6,11 +6,11 @@ use super::input::Input;
 
 /// How far the replay has come, in bytes of input; cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Progress(ProgressBar);
+pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
     /// A bar over all inputs; invisible when nobody watches.
-    pub(super) fn new(inputs: &[Input]) -> Self {
+    pub(crate) fn new(inputs: &[Input]) -> Self {
         if !super::watched() {
             return Self(ProgressBar::hidden());
         }
@@ -24,22 +24,22 @@ impl Progress {
     }
 
     /// `bytes` more of the input were read.
-    pub(super) fn read(&self, bytes: u64) {
+    pub(crate) fn read(&self, bytes: u64) {
         self.0.inc(bytes);
     }
 
     /// Names the file being read.
-    pub(super) fn file(&self, name: &str) {
+    pub(crate) fn file(&self, name: &str) {
         self.0.set_message(name.to_owned());
     }
 
     /// Does something with stderr while the bar is out of the way.
-    pub(super) fn aside(&self, print: impl FnOnce()) {
+    pub(crate) fn aside(&self, print: impl FnOnce()) {
         self.0.suspend(print);
     }
 
     /// Takes the bar away.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.0.finish_and_clear();
     }
 }

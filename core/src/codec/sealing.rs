@@ -121,7 +121,7 @@ impl Codec {
     /// As [`encode`](super::encode); an outage when a new key cannot be written.
     pub fn entry(&self, session: &Address, entry: &Entry) -> Result<Bytes> {
         let Some(place) = self.place(Kind::Entry, session) else {
-            let out = Vec::with_capacity(HEADER + entry.about_bytes());
+            let out = Vec::with_capacity(HEADER + about_bytes(entry));
             return encode_in(out, VERSION, Kind::Entry, session.hash64(), entry);
         };
         let sealed = SealedEntry {
@@ -393,6 +393,17 @@ fn session_hash(session: &Address) -> u128 {
         .zip(Sha256::digest(session.as_str().as_bytes()))
         .for_each(|(to, from)| *to = from);
     u128::from_be_bytes(head)
+}
+
+/// About how many bytes an entry is encoded: those of its messages, and the names of fields.
+fn about_bytes(entry: &Entry) -> usize {
+    const EACH: usize = 24;
+    let messages = match &entry.body {
+        Body::Messages(messages) => messages.as_slice(),
+        _ => &[],
+    };
+    let each = messages.iter().flatten().map(|m| m.bytes() + EACH);
+    2 * EACH + each.sum::<usize>()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::estimates;
 use crate::clock::millis;
 use crate::error::{Error, Result};
 use crate::session::cell::Cell;
@@ -12,14 +13,19 @@ use crate::session::engine::Engine;
 use crate::store::Erase;
 
 /// Drops replicas past their time to live, and, over the bound, the least recently used ones.
-pub(super) fn sweep(engine: &Engine) {
+pub(super) async fn sweep(engine: &Engine) {
     let now = engine.clock.monotonic();
+    let leaving = |cell: &Arc<Cell>| {
+        let inner = cell.inner.lock();
+        !inner.kept && inner.is_idle() && inner.is_over(now)
+    };
+    let mut cells = engine.cells();
+    cells.retain(leaving);
+    estimates::keep(engine, &cells, None).await;
     engine.drop_unused(|cell| {
         let inner = cell.inner.lock();
-        let idle = millis(now.saturating_sub(inner.used));
         // Without a replica (a session only looked at, or ended) there is nothing to keep it for.
-        inner.is_idle()
-            && (inner.replica.is_none() || inner.ttl.millis().is_some_and(|ttl| idle > ttl))
+        inner.is_idle() && (inner.replica.is_none() || inner.kept && inner.is_over(now))
     });
     let mut kept: Vec<(Duration, usize, Arc<Cell>)> = Vec::new();
     for cell in engine.cells() {

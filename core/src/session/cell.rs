@@ -12,6 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::clock::millis;
 use crate::error::{Error, Result};
 use crate::fold::Fold;
 use crate::hot::Place;
@@ -19,7 +20,7 @@ use crate::key::Address;
 use crate::message::{Entry, EntryId};
 use crate::session::engine::Engine;
 use crate::session::extent::Extent;
-use crate::ttl::{Estimate, Touch, Ttl};
+use crate::ttl::{Estimate, Kind, Touch, Ttl};
 
 /// How soon, and at last how often, who waits for durability asks for another round of the flusher.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
@@ -114,13 +115,26 @@ pub(crate) struct Inner {
     pub(crate) reload: bool,
     /// In `epoch`, everything up to `number` is durable.
     pub(crate) durable_to: Place,
+    /// Who talks in it.
+    pub(crate) kind: Kind,
     pub(crate) estimate: Estimate,
+    /// The store has the estimate as it is.
+    pub(crate) kept: bool,
     pub(crate) ttl: Ttl,
-    /// When the time to live was last handed to the hot tier.
-    pub(crate) armed: Duration,
+    /// Until when the hot tier keeps the session, as it was last told; `None`: without end.
+    armed: Option<Duration>,
     /// Let it leave the hot tier as soon as it is clean.
     pub(crate) ending: bool,
     pub(crate) used: Duration,
+}
+
+/// How the time for which the hot tier keeps a session has to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// It is to stay longer.
+    Lengthen,
+    /// It is to leave earlier, or never.
+    Set,
 }
 
 /// One session in this process.
@@ -136,7 +150,7 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    pub(crate) fn new(address: Address) -> Self {
+    pub(crate) fn new(address: Address, kind: Kind) -> Self {
         let inner = Inner {
             replica: None,
             pending: VecDeque::new(),
@@ -149,9 +163,11 @@ impl Cell {
             need_epoch: 0,
             reload: false,
             durable_to: Place::default(),
+            kind,
             estimate: Estimate::default(),
+            kept: true,
             ttl: Ttl::Pinned,
-            armed: Duration::ZERO,
+            armed: Some(Duration::ZERO),
             ending: false,
             used: Duration::ZERO,
         };
@@ -270,10 +286,26 @@ impl Cell {
 
     /// A touch: asks the policy for the time to live.
     pub(crate) fn touch(inner: &mut Inner, engine: &Engine) {
-        let now = engine.clock.monotonic();
-        inner.used = now;
-        let bytes = inner.replica.as_ref().map_or(0, |r| r.fold.text_bytes());
-        inner.ttl = engine.ttl.touch(&mut inner.estimate, Touch { now, bytes });
+        inner.used = engine.clock.monotonic();
+        let touch = Touch {
+            now: engine.since_epoch(inner.used),
+            bytes: inner.replica.as_ref().map_or(0, |r| r.fold.text_bytes()),
+            kind: inner.kind,
+        };
+        let ttl = engine.ttl.touch(&mut inner.estimate, touch);
+        inner.ttl = engine.ttl_bounds.apply(ttl);
+        inner.kept = false;
+    }
+
+    /// Takes over what the store keeps of the policies' memory, unless this process knows the session's later touches.
+    pub(crate) fn remember(&self, stored: Option<Estimate>) {
+        let mut inner = self.inner.lock();
+        if let Some(stored) = stored.filter(|s| s.last_ms > inner.estimate.last_ms) {
+            inner.estimate = stored;
+            inner.kept = true;
+        }
+        // Whatever was kept: the session is just becoming hot.
+        inner.estimate.hot_since = None;
     }
 
     /// Forgets the replica; the next touch loads the session.
@@ -351,6 +383,37 @@ impl Inner {
     /// in it, also once it is durable, until this process publishes.
     pub(crate) fn is_alone(&self) -> bool {
         self.replica.as_ref().is_some_and(|r| !r.published)
+    }
+
+    /// Until when the hot tier is to keep the session.
+    fn until(&self) -> Option<Duration> {
+        let ttl = Duration::from_millis(self.ttl.millis()?);
+        Some(self.used.saturating_add(ttl))
+    }
+
+    /// Notes that the hot tier is told how long to keep the session from now on: this long, in milliseconds.
+    pub(crate) fn arm(&mut self, now: Duration) -> Option<u64> {
+        self.armed = self.until();
+        let left = self.armed?.saturating_sub(now);
+        Some(millis(left).max(1))
+    }
+
+    /// How the time for which the hot tier keeps a clean session has to change, if by more than an eighth of its time to live.
+    pub(crate) fn due(&self, now: Duration) -> Option<Due> {
+        let Some(until) = self.until() else {
+            return self.armed.map(|_| Due::Set);
+        };
+        let eighth = until.saturating_sub(now) / 8;
+        match self.armed {
+            Some(armed) if armed.saturating_add(eighth) < until => Some(Due::Lengthen),
+            Some(armed) if armed <= until.saturating_add(eighth) => None,
+            _ => Some(Due::Set),
+        }
+    }
+
+    /// True when its time to live is over.
+    pub(crate) fn is_over(&self, now: Duration) -> bool {
+        self.until().is_some_and(|until| now > until)
     }
 
     /// True when nothing here is this process's alone.

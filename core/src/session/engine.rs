@@ -24,7 +24,7 @@ use crate::session::Level;
 use crate::session::calls::Calls;
 use crate::session::cell::Cell;
 use crate::store::{Found, Store};
-use crate::ttl::TtlPolicy;
+use crate::ttl::{Bounds, Kind, TtlPolicy};
 use crate::window::Window;
 
 /// The bounds a cache keeps.
@@ -125,6 +125,28 @@ impl Backlog {
 /// By address, which is a hash already.
 type Cells = HashMap<Address, Arc<Cell>, foldhash::fast::RandomState>;
 
+/// Tells which kind a session is of.
+#[derive(Clone)]
+pub(crate) struct Kinds(pub(crate) Arc<dyn Fn(&Address) -> Kind + Send + Sync>);
+
+impl Kinds {
+    fn of(&self, session: &Address) -> Kind {
+        (self.0)(session)
+    }
+}
+
+impl Default for Kinds {
+    fn default() -> Self {
+        Self(Arc::new(|_| Kind::People))
+    }
+}
+
+impl std::fmt::Debug for Kinds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kinds")
+    }
+}
+
 /// How many parts the map of cells is split into, to keep lookups from waiting on each other.
 const SHARDS: usize = 16;
 
@@ -140,6 +162,9 @@ pub(crate) struct Engine {
     pub(crate) journal: Journal,
     pub(crate) window: Arc<Window>,
     pub(crate) ttl: Arc<dyn TtlPolicy>,
+    pub(crate) ttl_bounds: Bounds,
+    /// Which kind a session is of.
+    kinds: Kinds,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) level: Level,
     pub(crate) limits: Limits,
@@ -174,6 +199,8 @@ pub(crate) struct Parts {
     pub(crate) journal: Journal,
     pub(crate) window: Window,
     pub(crate) ttl: Arc<dyn TtlPolicy>,
+    pub(crate) ttl_bounds: Bounds,
+    pub(crate) kinds: Kinds,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) level: Level,
     pub(crate) limits: Limits,
@@ -192,6 +219,8 @@ impl Engine {
             journal: parts.journal,
             window: Arc::new(parts.window),
             ttl: parts.ttl,
+            ttl_bounds: parts.ttl_bounds,
+            kinds: parts.kinds,
             clock: parts.clock,
             level: parts.level,
             limits: parts.limits,
@@ -227,7 +256,7 @@ impl Engine {
     /// The one cell of a session in this process.
     pub(crate) fn cell(&self, address: &Address) -> Arc<Cell> {
         let Some(shard) = self.shard(address) else {
-            return Arc::new(Cell::new(address.clone()));
+            return Arc::new(Cell::new(address.clone(), self.kinds.of(address)));
         };
         if let Some(cell) = shard.read().get(address) {
             return Arc::clone(cell);
@@ -235,7 +264,7 @@ impl Engine {
         let mut map = shard.write();
         let cell = map
             .entry(address.clone())
-            .or_insert_with(|| Arc::new(Cell::new(address.clone())));
+            .or_insert_with(|| Arc::new(Cell::new(address.clone(), self.kinds.of(address))));
         Arc::clone(cell)
     }
 
@@ -272,6 +301,13 @@ impl Engine {
         let lived = self.clock.monotonic().saturating_sub(monotonic);
         let least = wall_ms.saturating_add(millis(lived));
         self.clock.wall_ms().max(least)
+    }
+
+    /// A monotonic time as time since the Unix epoch, as the wall clock stood at the start: for gaps between touches, which may
+    /// span restarts. A jump of the wall clock counts only at the next start.
+    pub(crate) const fn since_epoch(&self, monotonic: Duration) -> Duration {
+        let (wall_ms, began) = self.began;
+        Duration::from_millis(wall_ms).saturating_add(monotonic.saturating_sub(began))
     }
 
     /// Waits until there is room for one more append of `bytes`, and holds it.

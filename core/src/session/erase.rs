@@ -7,6 +7,7 @@ use crate::session::call::Call;
 use crate::session::cell::Cell;
 use crate::session::engine::Engine;
 use crate::store::{Erase, Erased};
+use crate::ttl::Estimate;
 
 impl Cell {
     /// Erases from this session. What was accepted and is not durable is flushed first, so that the
@@ -56,6 +57,10 @@ impl Cell {
             inner.need_epoch = inner.need_epoch.max(erased.epoch);
             inner.reload = true;
             inner.replica = None;
+            if matches!(what, Erase::All) {
+                inner.estimate = Estimate::default();
+                inner.kept = true;
+            }
         }
     }
 }

@@ -44,6 +44,20 @@ impl Cell {
     /// Makes a new epoch from the store's window and what an older log holds beyond it.
     pub(super) async fn hydrate(&self, engine: &Call<'_>) -> Result<()> {
         count(&engine.counters.misses);
+        let began = engine.clock.monotonic();
+        self.hydrate_anew(engine).await?;
+        let took = engine.clock.monotonic().saturating_sub(began);
+        let bytes = self
+            .inner
+            .lock()
+            .replica
+            .as_ref()
+            .map_or(0, |r| r.fold.text_bytes());
+        engine.ttl.loaded(took, bytes);
+        Ok(())
+    }
+
+    async fn hydrate_anew(&self, engine: &Call<'_>) -> Result<()> {
         let alone = self.inner.lock().is_alone();
         if alone || engine.hot_is_away() {
             // One that answers and refuses writes (it is full) must not cost an epoch at each touch: what is flushed
@@ -139,9 +153,9 @@ impl Cell {
             copied_to: last,
         };
         self.install(engine, replica);
+        self.remember(stored.estimate);
         let mut inner = self.inner.lock();
         inner.marked = true;
-        inner.estimate.hot_since = None;
         let durable = extras.iter().map(|d| d.number - 1).min().unwrap_or(last);
         inner.durable_to = inner.durable_to.max(Place::new(epoch, durable));
         Ok(true)
@@ -317,6 +331,7 @@ impl Cell {
                 .for_each(|(number, entry)| fold.apply(*number, entry));
             fold.last = last;
             known.erased = stored.erased;
+            self.remember(stored.estimate);
             self.resolve(engine, epoch, &HashMap::new(), &(ids, known))?;
             let replica = Replica {
                 epoch,

@@ -11,6 +11,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::fold::Fold;
@@ -201,7 +202,21 @@ impl Cell {
             copied_to: 0,
         };
         self.install(engine, replica);
+        if self.inner.lock().estimate.touches == 0 {
+            // Boxed: only a process that has dropped the session while it was hot, or never had it, comes here.
+            Box::pin(self.recall(engine)).await;
+        }
         Ok(())
+    }
+
+    /// Asks the store what policies remember of the session; without an answer they begin anew.
+    async fn recall(&self, engine: &Engine) {
+        const PATIENCE: Duration = Duration::from_millis(100);
+        let address = self.address.clone();
+        let asked = engine.blocking(move |s| s.estimate(&address));
+        if let Ok(Ok(stored)) = tokio::time::timeout(PATIENCE, asked).await {
+            self.remember(stored);
+        }
     }
 
     pub(super) fn install(&self, engine: &Engine, replica: Replica) {

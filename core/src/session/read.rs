@@ -9,11 +9,11 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::fold::Fold;
-use crate::hot::{LogEntry, Place, Read, Record};
+use crate::hot::{LogEntry, Place, Read, Record, Settle};
 use crate::message::{Body, Entry, EntryId, Message, Seq, State};
 use crate::session::Context;
 use crate::session::call::Call;
-use crate::session::cell::Cell;
+use crate::session::cell::{Cell, Due};
 use crate::session::engine::{Engine, count};
 use crate::store::{Found, Page};
 
@@ -73,23 +73,27 @@ impl Cell {
         Ok((away, taken))
     }
 
-    /// A read for a responder is a touch: lengthens a clean session's time to live when an eighth of it
-    /// is gone. That it failed costs at most a miss later.
+    /// A read for a responder is a touch: tells the hot tier how long to keep a clean session when that has changed by
+    /// an eighth. That it failed costs at most a miss later.
     async fn arm(&self, engine: &Call<'_>, away: bool) {
-        let ttl = {
+        let (due, ttl_ms) = {
             let mut inner = self.inner.lock();
             Self::touch(&mut inner, engine);
-            let now = engine.clock.monotonic();
-            let ttl = inner.ttl.millis().unwrap_or(0);
-            let since = crate::clock::millis(now.saturating_sub(inner.armed));
-            if away || ttl == 0 || !inner.is_idle() || since < ttl / 8 {
-                return;
-            }
-            inner.armed = now;
-            ttl
+            let now = inner.used;
+            let due = inner.due(now).filter(|_| !away && inner.is_idle());
+            let Some(due) = due else { return };
+            (due, inner.arm(now))
         };
-        if let Err(e) = engine.hot.touch(&self.address, ttl).await {
-            tracing::debug!(error = %e, "could not lengthen a time to live");
+        let told = match (due, ttl_ms) {
+            (Due::Lengthen, Some(ttl_ms)) => engine.hot.touch(&self.address, ttl_ms).await,
+            _ => {
+                let session = self.address.clone();
+                let settle = Settle { session, ttl_ms };
+                engine.hot.settle(&engine.writer, vec![settle]).await
+            }
+        };
+        if let Err(e) = told {
+            tracing::debug!(error = %e, "could not change a time to live");
         }
     }
 

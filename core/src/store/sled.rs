@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ::sled::Db;
+use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use self::ballast::Ballast;
@@ -37,6 +38,7 @@ use crate::store::{
     Checked, Compacted, Erase, Erased, Found, Known, Page, Progress, SessionFlush, SessionFlushed,
     Store, Stored,
 };
+use crate::ttl::Estimate;
 
 mod ballast;
 mod check;
@@ -317,6 +319,27 @@ impl Store for SledStore {
         self.read(|txn| read::window(txn, session))
     }
 
+    fn estimate(&self, session: &Address) -> Result<Option<Estimate>> {
+        self.read(|txn| read::estimate(txn, session))
+    }
+
+    fn keep_learned(&self, name: &str, learned: &[u8]) -> Result<()> {
+        self.run(|| {
+            let mut writer = self.writer.lock();
+            let db = self.db()?;
+            let mut txn = Txn::new(&db, &self.verified, &self.codec);
+            txn.put(keys::learned(name), Bytes::copy_from_slice(learned))?;
+            let applied = self.apply(&mut writer, txn)?;
+            drop(db);
+            drop(writer);
+            self.sync(applied)
+        })
+    }
+
+    fn learned(&self, name: &str) -> Result<Option<Bytes>> {
+        self.read(|txn| txn.get(keys::learned(name)))
+    }
+
     fn known(&self, session: &Address, ids: &[EntryId]) -> Result<Known> {
         let look = || self.read(|txn| Ok((read::known(txn, session, ids)?, self.applied())));
         // Whoever is told that an entry is stored may let go of it.
@@ -389,6 +412,8 @@ impl Store for SledStore {
             match what {
                 Erase::All => {
                     found.row.erased.erase_all(epoch);
+                    // When somebody spoke is forgotten with what they said.
+                    found.row.estimate = None;
                     // What others had not flushed yet is dead as well.
                     found.row.durable_to = found.row.last;
                 }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use self::log::{Log, Place};
@@ -29,6 +30,7 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Inner {
     sessions: BTreeMap<String, Log>,
+    learned: HashMap<String, Bytes>,
     epoch: u64,
     fail: u64,
     lose: u64,
@@ -111,6 +113,18 @@ impl Store for MemoryStore {
             let log = inner.sessions.get(session.as_str());
             log.map(|log| log.window(session.hash64())).transpose()
         })
+    }
+
+    fn keep_learned(&self, name: &str, learned: &[u8]) -> Result<()> {
+        let learned = Bytes::copy_from_slice(learned);
+        self.run(|inner| {
+            inner.learned.insert(name.to_owned(), learned);
+            Ok(())
+        })
+    }
+
+    fn learned(&self, name: &str) -> Result<Option<Bytes>> {
+        self.run(|inner| Ok(inner.learned.get(name).cloned()))
     }
 
     fn known(&self, session: &Address, ids: &[EntryId]) -> Result<Known> {
@@ -227,7 +241,10 @@ impl Store for MemoryStore {
                 log.durable_to = log.last();
             }
             match what {
-                Erase::All => log.erased.erase_all(log.epoch),
+                Erase::All => {
+                    log.estimate = None;
+                    log.erased.erase_all(log.epoch);
+                }
                 Erase::Author(author) => log.erased.erase_author(author, log.epoch),
                 Erase::Before(_) => {}
             }

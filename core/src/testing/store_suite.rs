@@ -18,10 +18,12 @@ use crate::store::{FlushEntry, Flushed, Page, SessionFlush, Store};
 mod erasing;
 mod meaning;
 mod reading;
+mod remembering;
 
 pub use self::erasing::*;
 pub use self::meaning::*;
 pub use self::reading::*;
+pub use self::remembering::*;
 
 /// A fact, over a fresh store.
 pub type Fact = fn(&dyn Store);
@@ -75,6 +77,8 @@ macro_rules! store_contract {
         large_texts_come_back_as_they_were
         awkward_ids_never_collide
         one_flush_holds_many_sessions
+        what_policies_remember_of_a_session_is_kept_until_all_of_it_is_erased
+        what_a_policy_has_learned_is_kept_by_name
         a_record_that_is_not_of_the_session_stores_nothing
         a_closed_store_says_so
     } };
@@ -148,6 +152,7 @@ fn part(at: &Address, epoch: u64, entries: Vec<FlushEntry>) -> SessionFlush {
         cut_at: 0,
         settled_to: 0,
         entries,
+        estimate: None,
     }
 }
 

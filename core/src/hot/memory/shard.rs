@@ -55,11 +55,12 @@ impl Record {
         self.entries_bytes = 0;
     }
 
+    /// As Redis does it: at the very end of its time it is still there.
     fn expire(&mut self, now: Duration) {
-        if self.marks.is_empty() && self.expires_at.is_some_and(|at| at <= now) {
+        if self.marks.is_empty() && self.expires_at.is_some_and(|at| at < now) {
             self.drop_log();
         }
-        if self.fence.is_some_and(|(_, until)| until <= now) {
+        if self.fence.is_some_and(|(_, until)| until < now) {
             self.fence = None;
         }
     }
@@ -152,7 +153,7 @@ impl Shard {
     pub(super) fn sweep(&mut self, now: Now<'_>) {
         for _ in 0..SWEEP {
             match self.due.first() {
-                Some((at, address)) if *at <= now.time => {
+                Some((at, address)) if *at < now.time => {
                     let address = address.clone();
                     if let Some(mut record) = self.take(&address, now.total) {
                         record.expire(now.time);

@@ -52,6 +52,7 @@ pub(super) fn apply(
     if flush.epoch > session.row.epoch {
         session.row.epoch = flush.epoch;
     }
+    session.row.estimate = flush.estimate.or(session.row.estimate);
     let mut refused = flushed.entries.contains(&Flushed::Refused);
     for (given, entry) in flush.entries.iter().zip(entries) {
         let outcome = one(&mut session, flush.epoch, given, entry, refused)?;

@@ -39,6 +39,11 @@ pub(super) fn meta(name: &str) -> Vec<u8> {
     join(META, &[name.as_bytes()])
 }
 
+/// Where what a policy has learned is kept.
+pub(super) fn learned(name: &str) -> Vec<u8> {
+    join(META, &[b"learned/", name.as_bytes()])
+}
+
 /// The key of a session's row. A long or unprintable text is cut and completed with its hash, which
 /// no printable text can look like.
 pub(super) fn row(text: &str) -> Vec<u8> {

@@ -15,6 +15,7 @@ use crate::key::Address;
 use crate::message::{Author, Body, Entry, EntryId, Message, Seq};
 use crate::store::{Found, Known, Page, Stored};
 use crate::summary::author_hash;
+use crate::ttl::Estimate;
 
 /// The most messages of one page.
 const PAGE: usize = 10_000;
@@ -53,8 +54,13 @@ pub(super) fn window(txn: &mut Txn<'_>, address: &Address) -> Outcome<Option<Sto
         summary,
         erased: session.row.erased,
         complete: ids.len() as u64 == session.row.mentions,
+        estimate: session.row.estimate,
         entries,
     }))
+}
+
+pub(super) fn estimate(txn: &mut Txn<'_>, address: &Address) -> Outcome<Option<Estimate>> {
+    Ok(Session::find(txn, address)?.and_then(|session| session.row.estimate))
 }
 
 /// True for what says nothing more to a context: edits that their messages hold already, states (the summary has the

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::key::Address;
 use crate::message::{Author, Body, Entry, EntryId, Message, Role, Seq, State};
 use crate::summary::{Erasures, Summary, author_hash};
+use crate::ttl::Estimate;
 
 /// What is stored of a session besides log and indexes. Part of the stored format.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -59,6 +60,9 @@ pub(super) struct Row {
     /// True when some entry ids and gone platform ids stand in blocks.
     #[serde(rename = "b", default)]
     pub(super) packed: bool,
+    /// What policies remember of the session.
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    pub(super) estimate: Option<Estimate>,
 }
 
 impl Row {

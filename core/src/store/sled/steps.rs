@@ -51,6 +51,7 @@ pub(super) fn pieces(codec: &Codec, flush: &[SessionFlush]) -> Outcome<Vec<Piece
                 cut_at: part.cut_at,
                 settled_to: if is_last { part.settled_to } else { 0 },
                 entries: now.to_vec(),
+                estimate: part.estimate.filter(|_| is_last),
             };
             let entries = flush::decode(codec, &part)?;
             pieces.push(Piece {

@@ -56,6 +56,7 @@ fn put(store: &SledStore, channel: u64, numbers: std::ops::RangeInclusive<u64>) 
         cut_at: 0,
         settled_to: 0,
         entries,
+        estimate: None,
     };
     let done = store.flush(&[part])?;
     assert!(done[0].entries.iter().all(|e| *e == Flushed::Durable));
@@ -85,6 +86,7 @@ fn a_flush_of_many_steps_is_answered_as_one() {
         cut_at: 0,
         settled_to: 100,
         entries,
+        estimate: None,
     };
     let taken = FlushEntry {
         number: 60,
@@ -193,6 +195,7 @@ fn no_value_given_to_sled_is_above_its_safe_size() {
         cut_at: 0,
         settled_to: 0,
         entries,
+        estimate: None,
     };
     store.flush(&[part]).unwrap();
     drop(store);
@@ -239,7 +242,7 @@ fn a_store_of_a_newer_format_is_refused_and_not_touched() {
     let verified = Verified::default();
     let codec = Codec::plain();
     let mut txn = Txn::new(&db, &verified, &codec);
-    let format = bytes::Bytes::from_static(&[disk::FORMAT + 1, 1]);
+    let format = Bytes::from_static(&[disk::FORMAT + 1, 1]);
     txn.put(keys::meta("format"), format).unwrap();
     db.apply_batch(txn.into_batch().unwrap()).unwrap();
     drop(db);

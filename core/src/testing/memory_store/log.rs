@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::message::{Body, Entry, Message, Role, Seq, State};
 use crate::store::{Erase, Erased, FlushEntry, Flushed, SessionFlush, SessionFlushed, Stored};
 use crate::summary::{Erasures, HighWater, Summary, author_hash};
+use crate::ttl::Estimate;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Log {
@@ -21,6 +22,7 @@ pub(super) struct Log {
     /// Where the newest system message of this context stands, unless it was removed since.
     system: Option<Seq>,
     pub(super) erased: Erasures,
+    pub(super) estimate: Option<Estimate>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +108,7 @@ impl Log {
         let mut outcomes = vec![Flushed::Refused; flush.entries.len()];
         if flush.epoch >= self.epoch {
             self.epoch = flush.epoch;
+            self.estimate = flush.estimate.or(self.estimate);
             let mut refused = false;
             for (given, outcome) in flush.entries.iter().zip(&mut outcomes) {
                 *outcome = self.take(flush, given, refused)?;
@@ -265,6 +268,7 @@ impl Log {
             summary,
             erased: self.erased.clone(),
             entries,
+            estimate: self.estimate,
         })
     }
 

@@ -88,6 +88,7 @@ fn part(channel: u64, epoch: u64, entries: Vec<FlushEntry>) -> SessionFlush {
         cut_at: 0,
         settled_to: 0,
         entries,
+        estimate: None,
     }
 }
 
@@ -151,6 +152,14 @@ impl Store for Restless {
         let done = self.0.flush(batch)?;
         compact(&self.0);
         Ok(done)
+    }
+    fn keep_learned(&self, name: &str, learned: &[u8]) -> Result<()> {
+        self.0.keep_learned(name, learned)?;
+        compact(&self.0);
+        Ok(())
+    }
+    fn learned(&self, name: &str) -> Result<Option<bytes::Bytes>> {
+        self.0.learned(name)
     }
     fn history(&self, session: &Address, page: Page) -> Result<Vec<(Seq, Message)>> {
         self.0.history(session, page)

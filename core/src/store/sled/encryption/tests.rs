@@ -49,6 +49,7 @@ fn put(store: &SledStore, channel: u64, entry: FlushEntry) {
         cut_at: 0,
         settled_to: 0,
         entries: vec![entry],
+        estimate: None,
     };
     store.flush(&[part]).unwrap();
 }
