@@ -104,7 +104,7 @@ impl Flusher {
                     return;
                 }
                 if self.engine.backlog.is_empty() {
-                    estimates::keep(&self.engine, &self.engine.cells(), Some(deadline)).await;
+                    estimates::keep(&self.engine, &self.engine.cells()).await;
                     learned.keep(&self.engine).await;
                     return;
                 }

@@ -353,6 +353,27 @@ async fn forgetting_a_session_forgets_when_it_was_touched() {
 }
 
 #[tokio::test]
+async fn what_was_only_replayed_leaves_the_hot_tier_in_its_time_too() {
+    let home = Home::new();
+    let cache = home.start(Sliding::default()).await;
+    let session = cache.session(key("c"));
+    session.append(say("1", "x")).await.unwrap();
+    cache.flush().await.unwrap();
+    session.append(say("2", "y")).await.unwrap();
+    drop(session);
+    crash(cache).await;
+    let cache = home.start(Sliding::default()).await;
+    // Makes durable what was replayed; nobody has used the session here.
+    cache.flush().await.unwrap();
+    home.clock.advance(Duration::from_secs(7_200));
+    let before = cache.stats().misses;
+    cache.session(key("c")).context().await.unwrap();
+    let misses = cache.stats().misses - before;
+    assert_eq!(misses, 1, "it had not left the hot tier");
+    close(cache).await;
+}
+
+#[tokio::test]
 async fn a_wall_clock_that_jumps_a_year_expires_nothing_and_teaches_nothing() {
     let home = Home::new();
     let wall = |days: u64| {

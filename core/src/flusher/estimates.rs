@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -17,6 +18,10 @@ use crate::ttl::TtlPolicy;
 
 /// Sessions whose estimates go into one store transaction.
 const TOGETHER: usize = 256;
+
+/// How long estimates, or what was learned, may hold up the flusher and a close: nothing is lost without them but how well
+/// times to live fit.
+const WITHIN: Duration = Duration::from_secs(1);
 
 impl Cell {
     /// A flush of the estimate alone, when the store lacks it and nothing else will bring it.
@@ -37,23 +42,20 @@ impl Cell {
     }
 }
 
-/// Gives the store the estimates that it lacks; what is left when the time is over, or the store is away, is lost.
-pub(super) async fn keep(
-    engine: &Engine,
-    cells: &[Arc<Cell>],
-    until: Option<tokio::time::Instant>,
-) {
-    for group in cells.chunks(TOGETHER) {
-        if until.is_some_and(|until| tokio::time::Instant::now() >= until) {
-            return;
+/// Gives the store the estimates that it lacks; what is left when [`WITHIN`] is over, or the store is away, is kept later or
+/// lost. A late flush does no harm.
+pub(super) async fn keep(engine: &Engine, cells: &[Arc<Cell>]) {
+    let keeping = async {
+        for group in cells.chunks(TOGETHER) {
+            let parts = group.iter().filter_map(|c| Some((c.estimate_part()?, c)));
+            let (parts, owners): (Vec<_>, Vec<_>) = parts.unzip();
+            if let Err(error) = flush_parts(engine, parts, &owners).await {
+                tracing::debug!(%error, "when sessions were touched last is not kept");
+                return;
+            }
         }
-        let parts = group.iter().filter_map(|c| Some((c.estimate_part()?, c)));
-        let (parts, owners): (Vec<_>, Vec<_>) = parts.unzip();
-        if let Err(error) = flush_parts(engine, parts, &owners).await {
-            tracing::debug!(%error, "when sessions were touched last is not kept");
-            return;
-        }
-    }
+    };
+    tokio::time::timeout(WITHIN, keeping).await.ok();
 }
 
 /// Takes up what was learned before.
@@ -75,8 +77,14 @@ pub(crate) async fn restore(engine: &Engine) {
 pub(super) struct Learned(HashMap<&'static str, Bytes>);
 
 impl Learned {
-    /// Keeps what was learned since.
+    /// Keeps what was learned since, within [`WITHIN`].
     pub(super) async fn keep(&mut self, engine: &Engine) {
+        tokio::time::timeout(WITHIN, self.keep_each(engine))
+            .await
+            .ok();
+    }
+
+    async fn keep_each(&mut self, engine: &Engine) {
         for (name, learned) in policy(engine).learned() {
             if self.0.get(name) == Some(&learned) {
                 continue;

@@ -8,6 +8,7 @@ use crate::hot::Settle;
 use crate::session::call::Call;
 use crate::session::cell::Cell;
 use crate::session::engine::Engine;
+use crate::ttl::Ttl;
 
 /// Clears the marks of sessions with nothing pending; their time to live applies, what is left of it since their last touch.
 pub(super) async fn settle(engine: &Engine, cells: &[Arc<Cell>]) {
@@ -22,8 +23,10 @@ pub(super) async fn settle(engine: &Engine, cells: &[Arc<Cell>]) {
         if !due || !inner.pending.is_empty() || inner.reload {
             continue;
         }
-        if inner.estimate.touches == 0 {
-            // Loaded and never used, or just forgotten: that somebody settles it is nothing to remember.
+        let untouched = inner.used.is_zero() && inner.ttl == Ttl::Pinned;
+        if untouched || inner.estimate.touches == 0 {
+            // Loaded and never used here (a replay, a look at everything), or just forgotten: without a time to live it would
+            // stay for ever. That somebody settles it is nothing to remember.
             let (estimate, kept) = (inner.estimate, inner.kept);
             Cell::touch(&mut inner, engine);
             (inner.estimate, inner.kept) = (estimate, kept);

@@ -21,7 +21,7 @@ pub(super) async fn sweep(engine: &Engine) {
     };
     let mut cells = engine.cells();
     cells.retain(leaving);
-    estimates::keep(engine, &cells, None).await;
+    estimates::keep(engine, &cells).await;
     engine.drop_unused(|cell| {
         let inner = cell.inner.lock();
         // Without a replica (a session only looked at, or ended) there is nothing to keep it for.
