@@ -231,7 +231,7 @@ fn earlier_life(cache: &CacheSpec, ledger: &Path, point: &str) -> anyhow::Result
     if point == GARBAGE {
         // Long enough for segments of sled to become free, and no faster than the flusher, so that what is measured is
         // not how soon a backlog is made durable.
-        (time, spec.pause_ms) = (1_500, 1);
+        (time, spec.pause_ms, spec.bytes) = (1_500, 1, 2_000);
     }
     let mut writer = Process::start("writer", &spec)?;
     writer.line::<String>()?;
