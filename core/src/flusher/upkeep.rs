@@ -22,6 +22,8 @@ pub(super) async fn sweep(engine: &Engine) {
     let mut cells = engine.cells();
     cells.retain(leaving);
     estimates::keep(engine, &cells).await;
+    // Whoever holds a cell keeps it from being dropped.
+    drop(cells);
     engine.drop_unused(|cell| {
         let inner = cell.inner.lock();
         // Without a replica (a session only looked at, or ended) there is nothing to keep it for.

@@ -72,6 +72,8 @@ pub(super) struct Curve {
     touches: [u32; CLASSES],
     /// Returns by class at the touch before, and bin of the silence.
     returns: Grid<u32>,
+    /// All returns by class.
+    came: [u32; CLASSES],
     /// How many touches there were in all, and how many since the hazards were worked out.
     total: u32,
     fresh: u32,
@@ -95,6 +97,7 @@ impl Default for Curve {
         let mut curve = Self {
             touches: [0; CLASSES],
             returns: [[0; BINS]; CLASSES],
+            came: [0; CLASSES],
             total: 0,
             fresh: 0,
             chance: [[0.0; BINS]; CLASSES],
@@ -122,10 +125,16 @@ impl Curve {
         }
     }
 
-    /// Counts a return, after a silence in `bin`, of a session that was of this class before it.
+    /// Counts a return, after a silence in `bin`, of a session that was of this class before it. None beyond the touches: a
+    /// session's estimate may be older than this curve, from under another policy or before a crash.
     pub(super) fn returned(&mut self, class: usize, bin: usize) {
-        if let Some(n) = self.returns.get_mut(class).and_then(|row| row.get_mut(bin)) {
-            *n = n.saturating_add(1);
+        let counted = self.came.get_mut(class).zip(self.touches.get(class));
+        let cell = self.returns.get_mut(class).and_then(|row| row.get_mut(bin));
+        if let Some(((came, touches), cell)) = counted.zip(cell)
+            && *came < *touches
+        {
+            *came += 1;
+            *cell += 1;
         }
     }
 
@@ -196,12 +205,15 @@ impl Curve {
             ..Self::default()
         };
         let sum = |row: &[u32]| row.iter().map(|n| u64::from(*n)).sum::<u64>();
-        let rows = curve.touches.iter().zip(&curve.returns);
-        if rows
-            .clone()
-            .any(|(touches, row)| sum(row) > u64::from(*touches))
+        for ((came, touches), row) in curve
+            .came
+            .iter_mut()
+            .zip(&curve.touches)
+            .zip(&curve.returns)
         {
-            return None;
+            *came = u32::try_from(sum(row))
+                .ok()
+                .filter(|came| came <= touches)?;
         }
         curve.total = u32::try_from(sum(&curve.touches)).unwrap_or(u32::MAX);
         curve.refresh();

@@ -64,7 +64,9 @@ impl TtlPolicy for Learned {
         let mut curve = self.curve(touch.kind).lock();
         let before = class(earlier.saturating_sub(1));
         let silence = gap.map(millis).map(|ms| (ms, bin(ms)));
-        let in_burst = before == now && silence.is_some_and(|(_, bin)| bin < IDLE);
+        // An estimate from under another policy has chosen nothing yet.
+        let chose = estimate.chosen > 0;
+        let in_burst = chose && before == now && silence.is_some_and(|(_, bin)| bin < IDLE);
         if !in_burst {
             curve.freshen();
         }

@@ -204,3 +204,26 @@ fn absurd_costs_prices_and_bounds_are_refused() {
     assert_eq!(bounds(10, 20).apply(Ttl::Pinned), secs(20));
     assert_eq!(Bounds::default().apply(Ttl::Pinned), Ttl::Pinned);
 }
+
+#[test]
+fn a_session_from_under_another_policy_is_neither_cut_short_nor_makes_what_is_learned_unreadable() {
+    let mut estimate = Estimate::default();
+    let (before, learned) = (
+        Economic::default(),
+        Learned::new(Duration::from_secs(86_400)).unwrap(),
+    );
+    for n in 0..40 {
+        before.touch(&mut estimate, at(n * 10));
+    }
+    for n in 40..45 {
+        let ttl = learned.touch(&mut estimate, at(n * 10));
+        assert!(
+            matches!(ttl, Ttl::After(ttl) if ttl > Duration::from_secs(60)),
+            "{ttl:?}"
+        );
+    }
+    let again = Learned::new(Duration::from_secs(86_400)).unwrap();
+    for (name, kept) in learned.learned() {
+        again.restore(name, &kept).unwrap();
+    }
+}
