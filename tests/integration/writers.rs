@@ -173,3 +173,32 @@ async fn two_processes_that_take_turns_do_not_hydrate_for_each_other() {
     let misses = a.stats().misses + b.stats().misses;
     assert!(misses <= 3, "{misses} hydrations");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_append_finds_its_way_between_those_of_a_process_that_never_pauses() {
+    let world = World::in_memory();
+    let memory = world.memory.clone().unwrap();
+    let a = world.cache("a").await;
+    let near = world.builder("b").hot_tier(memory as _);
+    let b = near.build().await.unwrap();
+    let (sa, sb) = (a.session(key("c")), b.session(key("c")));
+    fill(&sb, 1..=1).await;
+    assert_eq!(context(&sa).await, texts(1..=1));
+    // Of `a`; whoever is nearer appends within it.
+    world.hot.set_delay(Duration::from_millis(2));
+    let busy = tokio::spawn(async move {
+        // First as fast as who places again all that waited for it; then too fast for who pauses and does not look again.
+        let paces = std::iter::repeat_n(1, 50).chain(std::iter::repeat(3));
+        for (pace, n) in paces.zip(2..) {
+            tokio::time::sleep(Duration::from_millis(pace)).await;
+            fill(&sb, n..=n).await;
+        }
+    });
+    let append = sa.append(say("a", "a"));
+    let turn = tokio::time::timeout(Duration::from_secs(5), append).await;
+    busy.abort();
+    let turn = turn.unwrap().unwrap();
+    let shown = &turn.context().messages;
+    assert!(shown.iter().any(|m| m.text == "a"));
+    assert!(shown.len() > 2, "nobody was ahead");
+}

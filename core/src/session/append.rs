@@ -15,7 +15,7 @@ use crate::session::cell::{Cell, Inner, Pending};
 use crate::session::draft::Draft;
 use crate::session::engine::{Engine, Room, count};
 use crate::session::judge::Verdict;
-use crate::session::place::{Placing, give_way};
+use crate::session::place::Placing;
 use crate::session::{Level, Receipt};
 
 /// How often an append starts again when others keep writing first.
@@ -61,8 +61,11 @@ impl Cell {
         self.inner.lock().ending = false;
         count(&engine.counters.touches);
         for attempt in 0..ATTEMPTS {
-            give_way(&call, attempt).await;
-            match self.attempt(&call, &draft, &mut course).await {
+            let tried = match self.give_way(&call, attempt).await {
+                Ok(()) => self.attempt(&call, &draft, &mut course).await,
+                Err(e) => Err(e),
+            };
+            match tried {
                 Ok(Some(accepted)) => return Ok(accepted),
                 Ok(None) => {}
                 Err(e) => return Err(self.give_up(engine, &course, e)),

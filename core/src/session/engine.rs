@@ -249,6 +249,10 @@ impl Engine {
         &*self.hot
     }
 
+    pub(crate) async fn tidy_hot(&self) {
+        self.hot.tidy().await;
+    }
+
     pub(crate) async fn close_hot(&self) {
         self.hot.close().await;
     }

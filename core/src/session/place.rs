@@ -29,20 +29,28 @@ pub(super) enum Placing {
 /// can ask where the log ends.
 const RACES: usize = 8;
 
-/// Gives way to who places again all it holds; over all attempts within half of a call's deadline.
-pub(super) async fn give_way(engine: &Call<'_>, attempt: usize) {
-    const PAUSE: Duration = Duration::from_millis(2);
-    if attempt >= RACES {
-        engine.hot.pause(PAUSE).await;
-    }
-}
-
 impl Cell {
+    /// Before an attempt that follows others which lost: gives way to who places again all it holds; over all attempts within
+    /// half of a call's deadline. Then it looks where the log ends now: who has paused and does not look is behind for
+    /// certain when the other goes on writing.
+    pub(super) async fn give_way(&self, engine: &Call<'_>, attempt: usize) -> Result<()> {
+        const PAUSE: Duration = Duration::from_millis(2);
+        if attempt < RACES || engine.hot_is_away() {
+            return Ok(());
+        }
+        engine.hot.pause(PAUSE).await;
+        match Box::pin(self.catch_up(engine)).await {
+            Err(e) if e.is_outage() => engine.hot_failed(Some(&e)),
+            caught => caught?,
+        }
+        Ok(())
+    }
+
     /// Makes the replica current and places everything; call under the turn. True when away.
     pub(crate) async fn settle_in(&self, engine: &Call<'_>) -> Result<bool> {
         let mut away = false;
         for attempt in 0..ATTEMPTS {
-            give_way(engine, attempt).await;
+            self.give_way(engine, attempt).await?;
             away = self.ready(engine, away).await?;
             match self.place_pending(engine, None, away).await? {
                 Placing::Done => return Ok(away),
