@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -20,14 +20,27 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Opens (or goes on with) a ledger.
+    /// Opens (or goes on with) a ledger. A line that a kill has torn is ended, lest the next one be glued to it.
     ///
     /// # Errors
     /// It cannot be opened.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.with_context(|| path.display().to_string())?;
-        Ok(Self { file })
+        let file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(path);
+        let mut file = file.with_context(|| path.display().to_string())?;
+        let mut last = [b'\n'];
+        if file.metadata()?.len() > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        let ledger = Self { file };
+        if last != *b"\n" {
+            ledger.line("\n")?;
+        }
+        Ok(ledger)
     }
 
     /// # Errors
@@ -56,6 +69,10 @@ impl Ledger {
 pub(crate) fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
+
+/// No ledger is older: a time before it (September 2001, when milliseconds got their thirteenth digit) is the beginning of one
+/// that was torn.
+const BEGAN_MS: i64 = 1_000_000_000_000;
 
 /// What a ledger tells.
 #[derive(Debug, Default)]
@@ -96,7 +113,7 @@ fn there(read: &HashMap<String, Vec<Said>>, (session, writer): &Line) -> HashSet
 }
 
 impl Told {
-    /// Reads a ledger; a torn last line is no event. An absent file is an empty ledger.
+    /// Reads a ledger; a torn line is no event. An absent file is an empty ledger.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -117,9 +134,11 @@ impl Told {
             let at = (session.to_owned(), writer.parse()?);
             let n = n.parse()?;
             let (all, lines) = if kind == "=" {
-                if let Some(ms) = parts.next() {
-                    told.times.insert((at.clone(), n), ms.parse()?);
+                let ms = parts.next().map_or(Ok(0), str::parse)?;
+                if ms < BEGAN_MS {
+                    continue;
                 }
+                told.times.insert((at.clone(), n), ms);
                 (&mut told.acknowledged, &mut told.acknowledged_at)
             } else {
                 (&mut told.sent, &mut told.sent_at)
@@ -308,5 +327,31 @@ impl Told {
             all.retain(|n| !before.is_some_and(|before| before.contains(n)));
         }
         since
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_line_is_no_event_and_spoils_none() -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("ledger");
+        for torn in ["", "= s4", "= s4 1 1", "= s4 1 1 17"] {
+            let ledger = Ledger::open(&path)?;
+            ledger.sent("s4", 1, 1)?;
+            ledger.line(torn)?;
+            // The next life.
+            let ledger = Ledger::open(&path)?;
+            ledger.sent("s5", 1, 2)?;
+            ledger.acknowledged("s5", 1, 2)?;
+            let told = Told::read(&path)?;
+            assert_eq!(told.sent.len(), 2, "{torn:?}");
+            let acknowledged: Vec<_> = told.acknowledged.keys().collect();
+            assert_eq!(acknowledged, [&("s5".to_owned(), 1)], "{torn:?}");
+            std::fs::remove_file(&path)?;
+        }
+        Ok(())
     }
 }
