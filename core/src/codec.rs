@@ -7,6 +7,8 @@
 //! fields can be added and left out in later versions, both ways. The session hash makes a record
 //! that turns up under another session's key an error instead of a leak. Knows no tier.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -63,6 +65,14 @@ impl Kind {
     }
 }
 
+thread_local! {
+    /// Where records are encoded. Each is then copied into room of just its size: it may stay in memory for long.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Above this the room for encoding is given back.
+const SCRATCH_KEPT: usize = 64 << 10;
+
 /// Encodes `value` as a record of the session whose [`hash64`](crate::key::Address::hash64) is `session`.
 ///
 /// # Errors
@@ -77,20 +87,24 @@ fn encode_as<T: Serialize + ?Sized>(
     session: u64,
     value: &T,
 ) -> Result<Bytes> {
-    encode_in(Vec::with_capacity(256), version, kind, session, value)
+    let mut out = SCRATCH.take();
+    out.clear();
+    let record = encode_in(&mut out, version, kind, session, value);
+    if out.capacity() <= SCRATCH_KEPT {
+        SCRATCH.set(out);
+    }
+    record
 }
 
-/// The same in `out`, which is empty: who knows about how long it gets neither lets it grow by copying nor keeps room that
-/// nobody uses.
 fn encode_in<T: Serialize + ?Sized>(
-    mut out: Vec<u8>,
+    out: &mut Vec<u8>,
     version: u8,
     kind: Kind,
     session: u64,
     value: &T,
 ) -> Result<Bytes> {
     out.resize(HEADER, 0);
-    rmp_serde::encode::write_named(&mut out, value)
+    rmp_serde::encode::write_named(out, value)
         .map_err(|e| Error::Invalid(format!("cannot encode {}: {e}", kind.name())))?;
     let length = u32::try_from(out.len() - HEADER)
         .map_err(|_| Error::Invalid(format!("{} is over 4 GiB", kind.name())))?;
@@ -107,7 +121,7 @@ fn encode_in<T: Serialize + ?Sized>(
     if let Some(place) = out.get_mut(..HEADER) {
         place.copy_from_slice(&head);
     }
-    Ok(out.into())
+    Ok(Bytes::copy_from_slice(out))
 }
 
 /// The length of the record that starts here, as its head tells it.

@@ -77,7 +77,7 @@ impl Flusher {
         let mut backoff = Duration::ZERO;
         let (mut recovered, mut swept, mut retained, mut compacted) = (false, None, None, None);
         // Beside the rounds, which must go on; a close of the store ends it.
-        let mut compacting = JoinSet::new();
+        let (mut compacting, mut tidying) = (JoinSet::new(), JoinSet::new());
         let clock = &self.engine.clock;
         let started = (clock.wall_ms(), clock.monotonic());
         let (mut learned, mut kept) = (estimates::Learned::default(), Some(started.1));
@@ -113,6 +113,11 @@ impl Flusher {
             let now = self.engine.clock.monotonic();
             if self.engine.has_grown() | is_due(&mut swept, now, SWEEP_EVERY) {
                 sweep(&self.engine).await;
+                tidying.try_join_next();
+                if tidying.is_empty() {
+                    let engine = Arc::clone(&self.engine);
+                    tidying.spawn(async move { engine.tidy_hot().await });
+                }
             }
             if is_due(&mut kept, now, LEARNED_EVERY) {
                 learned.keep(&self.engine).await;

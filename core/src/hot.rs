@@ -224,6 +224,9 @@ pub trait HotTier: Send + Sync + Debug + 'static {
     /// An outage, or [`Error::Config`](crate::Error::Config).
     async fn check(&self) -> Result<Vec<String>>;
 
+    /// Upkeep of its own, asked for every ten seconds or so, beside everything else: giving back memory, say.
+    async fn tidy(&self) {}
+
     /// Ends background work and connections.
     async fn close(&self);
 }

@@ -272,6 +272,10 @@ impl HotTier for FaultyTier {
         self.arrive().await?;
         self.inner.check().await
     }
+    async fn tidy(&self) {
+        self.inner.tidy().await;
+    }
+
     async fn close(&self) {
         self.inner.close().await;
     }

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{HEADER, Kind, SEALED, VERSION, decode_as, encode_as, encode_in, version};
+use super::{Kind, SEALED, VERSION, decode_as, encode_as, version};
 use crate::error::{Error, Result};
 use crate::key::Address;
 use crate::keyring::{Doomed, Keyring, Owner, Sealed};
@@ -121,8 +121,7 @@ impl Codec {
     /// As [`encode`](super::encode); an outage when a new key cannot be written.
     pub fn entry(&self, session: &Address, entry: &Entry) -> Result<Bytes> {
         let Some(place) = self.place(Kind::Entry, session) else {
-            let out = Vec::with_capacity(HEADER + about_bytes(entry));
-            return encode_in(out, VERSION, Kind::Entry, session.hash64(), entry);
+            return encode_as(VERSION, Kind::Entry, session.hash64(), entry);
         };
         let sealed = SealedEntry {
             id: entry.id,
@@ -393,17 +392,6 @@ fn session_hash(session: &Address) -> u128 {
         .zip(Sha256::digest(session.as_str().as_bytes()))
         .for_each(|(to, from)| *to = from);
     u128::from_be_bytes(head)
-}
-
-/// About how many bytes an entry is encoded: those of its messages, and the names of fields.
-fn about_bytes(entry: &Entry) -> usize {
-    const EACH: usize = 24;
-    let messages = match &entry.body {
-        Body::Messages(messages) => messages.as_slice(),
-        _ => &[],
-    };
-    let each = messages.iter().flatten().map(|m| m.bytes() + EACH);
-    2 * EACH + each.sum::<usize>()
 }
 
 #[cfg(test)]

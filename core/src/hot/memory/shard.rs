@@ -2,6 +2,7 @@
 //!
 //! Invariant: after each [`Shard::with`] the use order holds exactly the clean sessions that have a
 //! log, the expiry order exactly the clean records that will expire, and the shared byte count is right.
+//! What is awake are clean sessions whose logs nobody has tried to pack since they were used.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,96 +10,21 @@ use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
-use crate::hot::{LogEntry, Record as Payload, WriterId};
+use super::record::{Packed, Record};
+use crate::hot::LogEntry;
 use crate::key::Address;
 
-/// What an entry costs beside its bytes: the entry itself and its share of the queue.
-const ENTRY_OVERHEAD: u64 = 96;
 /// What a session costs beside its entries: map, use order, expiry order.
 const SESSION_OVERHEAD: u64 = 384;
 /// How many expired records one operation clears away at most.
 const SWEEP: usize = 4;
 
-/// All that is known of one session.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Record {
-    /// The log; `None` when the session is not hot.
-    pub(super) log: Option<VecDeque<LogEntry>>,
-    /// The fence and when it vanishes.
-    pub(super) fence: Option<(u64, Duration)>,
-    /// Writers with something left to flush.
-    pub(super) marks: BTreeSet<WriterId>,
-    /// When the log expires, if no mark is set then.
-    pub(super) expires_at: Option<Duration>,
-    entries_bytes: u64,
-}
-
-impl Record {
-    pub(super) fn push(&mut self, entry: LogEntry) {
-        self.entries_bytes += weight(&entry);
-        self.log.get_or_insert_default().push_back(entry);
-    }
-
-    /// Drops entries with smaller numbers from the front, never the last one.
-    pub(super) fn trim(&mut self, below: u64) {
-        let Some(log) = &mut self.log else { return };
-        while log.len() > 1 && log.front().is_some_and(|e| e.at.number < below) {
-            if let Some(entry) = log.pop_front() {
-                self.entries_bytes -= weight(&entry);
-            }
-        }
-    }
-
-    pub(super) fn drop_log(&mut self) {
-        self.log = None;
-        self.expires_at = None;
-        self.entries_bytes = 0;
-    }
-
-    /// As Redis does it: at the very end of its time it is still there.
-    fn expire(&mut self, now: Duration) {
-        if self.marks.is_empty() && self.expires_at.is_some_and(|at| at < now) {
-            self.drop_log();
-        }
-        if self.fence.is_some_and(|(_, until)| until < now) {
-            self.fence = None;
-        }
-    }
-
-    fn due(&self) -> Option<Duration> {
-        match (&self.log, self.marks.is_empty()) {
-            (_, false) => None,
-            (Some(_), true) => self.expires_at,
-            (None, true) => self.fence.map(|(_, until)| until),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.log.is_none() && self.fence.is_none() && self.marks.is_empty()
-    }
-
-    /// True when it is neither in the use order nor in the expiry order: a writer has marked it.
-    fn is_unordered(&self) -> bool {
-        !self.marks.is_empty()
-    }
-
-    fn evictable(&self) -> bool {
-        self.log.is_some() && self.marks.is_empty()
-    }
-
-    fn bytes(&self, address: &Address) -> u64 {
-        SESSION_OVERHEAD + size(address.as_str().len()) + self.entries_bytes
-    }
-}
-
-fn weight(entry: &LogEntry) -> u64 {
-    let (Payload::Entry(body) | Payload::Snapshot(body)) = &entry.record;
-    let carry = entry.carry.as_ref().map_or(0, bytes::Bytes::len);
-    ENTRY_OVERHEAD + size(body.len() + carry)
-}
-
-fn size(len: usize) -> u64 {
-    u64::try_from(len).unwrap_or(u64::MAX)
+/// A log that may be worth packing.
+#[derive(Debug)]
+pub(super) struct Asleep {
+    pub(super) address: Address,
+    pub(super) used: u64,
+    pub(super) log: VecDeque<LogEntry>,
 }
 
 /// A shard; its owner locks it.
@@ -107,6 +33,8 @@ pub(super) struct Shard {
     records: HashMap<Address, Record, foldhash::fast::RandomState>,
     /// Clean sessions with a log, least recently used first, and when each was used.
     clean: LinkedHashMap<Address, u64>,
+    /// Those of them whose logs may be worth packing, least recently used first, and when each was used.
+    awake: LinkedHashMap<Address, Duration>,
     due: BTreeSet<(Duration, Address)>,
 }
 
@@ -129,12 +57,12 @@ impl Shard {
     ) -> R {
         // A dirty session that stays one is in no order, and mostly it is one that is worked on: it is changed where it is.
         if let Some(record) = self.records.get_mut(address).filter(|r| r.is_unordered()) {
-            let before = record.bytes(address);
+            let before = bytes(address, record);
             record.expire(now.time);
             let result = f(record);
             if record.is_unordered() {
                 now.total
-                    .fetch_add(record.bytes(address), Ordering::Relaxed);
+                    .fetch_add(bytes(address, record), Ordering::Relaxed);
                 now.total.fetch_sub(before, Ordering::Relaxed);
             } else if let Some(record) = self.records.remove(address) {
                 now.total.fetch_sub(before, Ordering::Relaxed);
@@ -178,6 +106,35 @@ impl Shard {
         }
     }
 
+    /// Up to `most` clean sessions whose logs nobody has used since `before`; each is given once.
+    pub(super) fn asleep(&mut self, before: Duration, most: usize) -> Vec<Asleep> {
+        let mut asleep = Vec::new();
+        while asleep.len() < most
+            && self.awake.front().is_some_and(|(_, used)| *used <= before)
+            && let Some((address, _)) = self.awake.pop_front()
+        {
+            let used = self.clean.get(&address);
+            let log = self.records.get(&address).and_then(Record::open_log);
+            if let Some((used, log)) = used.zip(log) {
+                let (used, log) = (*used, log.clone());
+                asleep.push(Asleep { address, used, log });
+            }
+        }
+        asleep
+    }
+
+    /// Puts the packed log in the place of the open one, unless the session was used meanwhile.
+    pub(super) fn pack(&mut self, address: &Address, used: u64, packed: Packed, total: &AtomicU64) {
+        if self.clean.get(address) != Some(&used) {
+            return;
+        }
+        if let Some(record) = self.records.get_mut(address) {
+            total.fetch_sub(bytes(address, record), Ordering::Relaxed);
+            record.pack(packed);
+            total.fetch_add(bytes(address, record), Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn records(&self) -> impl Iterator<Item = (&Address, &Record)> {
         self.records.iter()
     }
@@ -195,11 +152,12 @@ impl Shard {
 
     fn take(&mut self, address: &Address, total: &AtomicU64) -> Option<Record> {
         let record = self.records.remove(address)?;
-        total.fetch_sub(record.bytes(address), Ordering::Relaxed);
+        total.fetch_sub(bytes(address, &record), Ordering::Relaxed);
         if let Some(at) = record.due() {
             self.due.remove(&(at, address.clone()));
         }
         self.clean.remove(address);
+        self.awake.remove(address);
         Some(record)
     }
 
@@ -208,13 +166,22 @@ impl Shard {
             return;
         }
         now.total
-            .fetch_add(record.bytes(&address), Ordering::Relaxed);
+            .fetch_add(bytes(&address, &record), Ordering::Relaxed);
         if let Some(at) = record.due() {
             self.due.insert((at, address.clone()));
         }
-        if record.evictable() {
+        if record.is_clean() {
             self.clean.insert(address.clone(), now.tick);
+            if !record.is_packed() {
+                self.awake.insert(address.clone(), now.time);
+            }
         }
         self.records.insert(address, record);
     }
+}
+
+/// About what a record takes.
+fn bytes(address: &Address, record: &Record) -> u64 {
+    let name = u64::try_from(address.as_str().len()).unwrap_or(u64::MAX);
+    SESSION_OVERHEAD + name + record.entries_bytes()
 }
