@@ -18,6 +18,7 @@ mod journal;
 pub mod key;
 pub mod keyring;
 pub mod message;
+mod pack;
 pub mod session;
 pub mod simulate;
 pub mod stats;

@@ -77,7 +77,7 @@ fn module_of(path: &str) -> Option<&str> {
 /// Core modules from the bottom up; equal levels may know each other's contracts but not import.
 const LAYERS: [&[&str]; 9] = [
     &["error", "clock", "fault_point"],
-    &["key", "message"],
+    &["key", "message", "pack"],
     &["codec", "keyring", "summary", "window", "ttl"],
     &["fold", "simulate"],
     &["hot", "store", "journal"],
