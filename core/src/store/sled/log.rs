@@ -54,7 +54,7 @@ pub(super) fn range<'t>(
     let to = keys::after(&keys::of_session(keys::LOG, row.sid));
     let rows = table::scan(tree, &keys::log(row.sid, from), &to);
     let stored = merged(rows, blocks.into_iter().flatten(), Ordering::Less);
-    let entries = stored.flat_map(|item| entries(item, false));
+    let entries = stored.flat_map(|item| unpacked(item, false));
     Ok(entries.filter(move |e| e.as_ref().map_or(true, |(number, _)| *number >= from)))
 }
 
@@ -70,7 +70,7 @@ pub(super) fn newest_first<'t>(
         .then(|| table::scan(tree, &all(keys::PACKED), &end(keys::PACKED)).rev());
     let rows = table::scan(tree, &all(keys::LOG), &end(keys::LOG)).rev();
     let stored = merged(rows, blocks.into_iter().flatten(), Ordering::Greater);
-    let entries = stored.flat_map(|item| entries(item, true));
+    let entries = stored.flat_map(|item| unpacked(item, true));
     entries.filter(move |e| e.as_ref().map_or(true, |(number, _)| *number <= to))
 }
 
@@ -140,7 +140,7 @@ fn merged(
 }
 
 /// The entries of a row or a block.
-fn entries(item: Outcome<Stored>, newest_first: bool) -> Vec<Outcome<Numbered>> {
+fn unpacked(item: Outcome<Stored>, newest_first: bool) -> Vec<Outcome<Numbered>> {
     match item.and_then(|(key, value)| opened(&key, &value)) {
         Ok(mut entries) => {
             if newest_first {
