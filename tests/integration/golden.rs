@@ -20,7 +20,7 @@ use scrollback::{
 use serde_json::{Value, json};
 
 /// The format that is written today.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// Platform ids whose fate a later version must know, as well as those of all messages.
 const IDS: [&str; 8] = ["1", "4", "5", "50", "60", "70", "90", "99"];
@@ -129,7 +129,8 @@ async fn durable_part(cache: &Cache, clock: &ManualClock) -> scrollback::Result<
     cache.flush().await?;
     gone.forget().await?;
     cache.forget_author(&bob).await?;
-    cache.flush().await
+    // All of it was said long ago, so it is packed.
+    cache.compact(|_| {}).await.map(drop)
 }
 
 /// What only the journal holds.
@@ -246,6 +247,26 @@ async fn a_store_of_every_released_format_says_what_it_said() -> anyhow::Result<
                 "format {format}"
             );
         }
+    }
+    Ok(())
+}
+
+/// True when a file of the store holds `text` as it was written.
+fn is_in_rows(dir: &Path, text: &str) -> anyhow::Result<bool> {
+    let files = bytes_below(&dir.join("store"))?;
+    let holds = |bytes: &[u8]| bytes.windows(text.len()).any(|w| w == text.as_bytes());
+    Ok(files.iter().any(|(_, bytes)| holds(bytes)))
+}
+
+#[test]
+fn since_format_2_what_is_asleep_is_packed() -> anyhow::Result<()> {
+    for (format, in_rows) in [(1, true), (2, false)] {
+        let dir = unpacked(format)?;
+        ensure!(
+            is_in_rows(dir.path(), "message 17 ")? == in_rows,
+            "format {format}"
+        );
+        ensure!(std::fs::read(dir.path().join("store.mark"))?.first() == Some(&format));
     }
     Ok(())
 }

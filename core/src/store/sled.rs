@@ -51,6 +51,7 @@ mod fault;
 mod flush;
 mod healing;
 mod keys;
+mod log;
 mod opening;
 mod packed;
 mod read;
@@ -395,46 +396,7 @@ impl Store for SledStore {
     }
 
     fn erase(&self, session: &Address, what: &Erase) -> Result<Erased> {
-        let _one = self.forgetting.lock();
-        self.run(|| {
-            let mut writer = self.writer.lock();
-            let db = self.db()?;
-            let mut txn = Txn::new(&db, &self.verified, &self.codec);
-            let Some(mut found) = Session::find(&mut txn, session)? else {
-                return Ok(Erased::default());
-            };
-            let (mut erased, any) = erase::texts(&mut found, what)?;
-            erased.epoch = found.row.epoch;
-            if !any && matches!(what, Erase::Before(_)) {
-                return Ok(erased);
-            }
-            let (epoch, reserved) = Self::epoch(&mut writer, found.txn, found.row.epoch)?;
-            match what {
-                Erase::All => {
-                    found.row.erased.erase_all(epoch);
-                    // When somebody spoke is forgotten with what they said.
-                    found.row.estimate = None;
-                    // What others had not flushed yet is dead as well.
-                    found.row.durable_to = found.row.last;
-                }
-                Erase::Author(author) => found.row.erased.erase_author(author, epoch),
-                Erase::Before(_) => {}
-            }
-            erased.epoch = epoch;
-            found.row.epoch = epoch;
-            found.save()?;
-            let forgets = writer.forgets;
-            let destroying = encryption::Destroying::begin(&txn, session, what, forgets)?;
-            if let Some(destroying) = &destroying {
-                destroying.announce(&mut txn)?;
-                writer.forgets = destroying.forgets;
-            }
-            let applied = self.apply_reserving(writer, txn, reserved)?;
-            drop(db);
-            self.sync(applied)?;
-            destroying.map_or(Ok(()), |d| d.destroy(&self.codec))?;
-            Ok(erased)
-        })
+        self.erase_from(session, what)
     }
 
     fn check(&self) -> Result<Checked> {

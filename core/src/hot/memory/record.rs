@@ -175,7 +175,7 @@ impl Packed {
     /// The same, however little is gained: for tests, whose logs are short.
     #[cfg(test)]
     pub(super) fn of_any(entries: &VecDeque<LogEntry>) -> Option<Self> {
-        Self::by(|raw| zstd::bulk::compress(raw, 1).ok(), entries)
+        Self::by(pack::squeeze, entries)
     }
 
     fn by(

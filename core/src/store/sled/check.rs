@@ -131,8 +131,8 @@ fn session(tree: &Tree, codec: &Codec, key: &str, checked: &mut Checked) -> Outc
         tell(checked, key, "its number names another session");
     }
     let mut seen = Seen::default();
-    for item in table::under(tree, &keys::of_session(keys::LOG, session.row.sid)) {
-        let read = item.and_then(|(k, record)| entry(&mut session, &k, &record, &mut seen));
+    for item in session.log()? {
+        let read = item.and_then(|(n, record)| entry(&mut session, n, &record, &mut seen));
         if let Some(Some(what)) = told(checked, key, read)? {
             tell(checked, key, what);
         }
@@ -174,12 +174,14 @@ fn session(tree: &Tree, codec: &Codec, key: &str, checked: &mut Checked) -> Outc
 /// Reads one entry; what is wrong with it, if anything.
 fn entry(
     session: &mut Session<'_, '_>,
-    key: &[u8],
+    number: u64,
     record: &Bytes,
     seen: &mut Seen,
 ) -> Outcome<Option<&'static str>> {
-    let number = keys::number_at(key, 9).ok_or_else(|| Fault::damage("a key is cut short"))?;
     let entry = session.read_entry(record)?;
+    if number <= seen.last {
+        return Ok(Some("an entry of its log is not in its place"));
+    }
     seen.last = seen.last.max(number);
     seen.entries += 1;
     seen.numbers.insert(number, ());

@@ -100,7 +100,7 @@ impl SledStore {
         disk::check_free(dir, most).map_err(Fault::Caller)?;
         fault("compact.create").map_err(Fault::Sync)?;
         let fresh = Engine::open_at(&self.config, &swap::fresh_dir(dir)).map_err(refused)?;
-        let mut copied = Copied::new(fresh.db.clone(), self.codec.clone());
+        let mut copied = Copied::new(fresh.db.clone(), self.codec.clone(), &self.config);
         let engine = self.still(opened, self.engine.read().as_ref())?;
         let sids = copy::sessions(&engine.db)?;
         drop(engine);
@@ -182,6 +182,8 @@ impl SledStore {
                 Fault::Caller(self.poison(failed.error.to_string()))
             });
         }
+        // It is of today's format now.
+        fresh.note(counters.step);
         *engine = Some(Arc::new(fresh));
         *writer = counters;
         syncing.step = counters.step;

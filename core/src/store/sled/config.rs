@@ -15,6 +15,8 @@ pub struct SledConfig {
     /// What the ballast leaves free beside itself.
     pub(super) floor_bytes: u64,
     pub(super) master: Option<MasterKey>,
+    /// Compactions pack all that is asleep, also what hardly gets smaller: for tests.
+    pub(super) pack_all: bool,
 }
 
 impl SledConfig {
@@ -34,6 +36,7 @@ impl SledConfig {
             ballast_bytes: Self::BALLAST_BYTES,
             floor_bytes: 256 << 20,
             master: None,
+            pack_all: false,
         }
     }
 
@@ -62,6 +65,13 @@ impl SledConfig {
     /// What the ballast leaves free for the journal.
     pub(crate) const fn floor_bytes(mut self, bytes: u64) -> Self {
         self.floor_bytes = bytes;
+        self
+    }
+
+    /// Lets compactions pack also what is short.
+    #[cfg(test)]
+    pub(super) const fn pack_all(mut self) -> Self {
+        self.pack_all = true;
         self
     }
 

@@ -25,8 +25,11 @@ use super::{Quarantined, SledConfig, TIER};
 use crate::error::{Error, Result};
 use crate::fault_point::{Plant, fault, planted};
 
-/// The version of keys, rows and chunks; a store of a newer one is refused.
-pub(super) const FORMAT: u8 = 1;
+/// The version of keys, rows and chunks; a store of a newer one is refused. Since 2 entries may stand in blocks ([`log`]),
+/// which who knows only 1 would not see.
+///
+/// [`log`]: super::log
+pub(super) const FORMAT: u8 = 2;
 
 /// Below this many free bytes sled is not opened: it could not write its first segments.
 const ROOM: u64 = 16 << 20;
@@ -264,6 +267,12 @@ impl Engine {
             fault("store.dir-sync").map_err(Fault::Sync)?;
             self.dir.sync_all().map_err(Fault::Sync)?;
         }
+        self.note(step);
+        Ok(())
+    }
+
+    /// Notes the last step that is durable.
+    pub(super) fn note(&self, step: u64) {
         let mut mark = vec![FORMAT];
         mark.extend_from_slice(&step.to_be_bytes());
         mark.extend_from_slice(&crc32fast::hash(&mark).to_be_bytes());
@@ -273,7 +282,6 @@ impl Engine {
             .and_then(|()| file.seek(SeekFrom::Start(0)))
             .and_then(|_| file.write_all(&mark))
             .unwrap_or_else(|error| tracing::warn!(%error, "cannot write the store's mark"));
-        Ok(())
     }
 }
 

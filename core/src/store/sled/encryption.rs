@@ -240,9 +240,8 @@ fn step(engine: &Engine, writer: &mut Writer, mut txn: Txn<'_>) -> Outcome<()> {
 fn clear_session(mut session: Session<'_, '_>) -> Outcome<()> {
     let (tree, sid, codec) = (session.txn.tree, session.row.sid, session.txn.codec);
     let (mut messages, mut authors, mut stale) = (0, HashSet::new(), false);
-    for item in table::under(tree, &keys::of_session(keys::LOG, sid)) {
-        let (key, record) = item?;
-        let number = keys::number_at(&key, 9).ok_or_else(|| Fault::damage("a key is cut short"))?;
+    for item in session.log()? {
+        let (number, record) = item?;
         let entry = session.read_entry(&record)?;
         messages += entry.len() as u64;
         if let Body::Messages(slots) = &entry.body {

@@ -14,6 +14,8 @@ pub(super) const ROW: u8 = b's';
 pub(super) const NAME: u8 = b'n';
 /// Session number, entry number → encoded entry.
 pub(super) const LOG: u8 = b'l';
+/// Session number, number of the first of some entries → all of them, packed.
+pub(super) const PACKED: u8 = b'z';
 /// Session number, entry id → entry number.
 pub(super) const ID: u8 = b'i';
 /// Session number, hash of a platform id → what is known of it.
@@ -29,7 +31,7 @@ pub(super) const GONE: u8 = b'g';
 pub(super) const KNOWN: u8 = b'k';
 
 /// The kinds that a session's own sum covers.
-pub(super) const OWN: [u8; 6] = [LOG, ID, PLATFORM, SPOKE, GONE, KNOWN];
+pub(super) const OWN: [u8; 7] = [LOG, PACKED, ID, PLATFORM, SPOKE, GONE, KNOWN];
 
 /// A printed key up to this long stands as it is; sled keeps keys whole, so they must stay small.
 const PLAIN: usize = 1024;
@@ -65,6 +67,11 @@ pub(super) fn name(sid: u64) -> Vec<u8> {
 
 pub(super) fn log(sid: u64, number: u64) -> Vec<u8> {
     join(LOG, &[&sid.to_be_bytes(), &number.to_be_bytes()])
+}
+
+/// The key of a block of entries that starts with `first`; also where to look for it.
+pub(super) fn packed(sid: u64, first: u64) -> Vec<u8> {
+    join(PACKED, &[&sid.to_be_bytes(), &first.to_be_bytes()])
 }
 
 pub(super) fn id(sid: u64, id: EntryId) -> Vec<u8> {

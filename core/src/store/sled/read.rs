@@ -8,9 +8,9 @@ use std::sync::Arc;
 use ::sled::Tree;
 
 use super::fault::{Fault, Outcome};
-use super::keys;
 use super::session::{Mention, Row, Session};
 use super::table::{self, Txn};
+use super::{keys, log};
 use crate::key::Address;
 use crate::message::{Author, Body, Entry, EntryId, Message, Seq};
 use crate::store::{Found, Known, Page, Stored};
@@ -26,26 +26,19 @@ pub(super) fn window(txn: &mut Txn<'_>, address: &Address) -> Outcome<Option<Sto
         return Ok(None);
     };
     let summary = session.full_summary()?;
-    let (sid, mut entries, mut ids) = (session.row.sid, Vec::new(), HashSet::new());
-    let from = keys::log(sid, summary.cut.number());
-    for item in table::scan(tree, &from, &keys::after(&keys::of_session(keys::LOG, sid))) {
-        let (key, record) = item?;
+    let (mut entries, mut ids) = (Vec::new(), HashSet::new());
+    for item in log::range(tree, &session.row, summary.cut.number())? {
+        let (number, record) = item?;
         let entry = session.read_entry(&record)?;
         if is_spent(&entry.body) {
             continue;
         }
         note_ids(entry, &mut ids);
-        entries.push((number(&key)?, record));
+        entries.push((number, record));
     }
-    let above = keys::log(sid, session.row.durable_to.saturating_add(1));
-    let mut taken = Vec::new();
-    for item in table::scan(
-        tree,
-        &above,
-        &keys::after(&keys::of_session(keys::LOG, sid)),
-    ) {
-        taken.push(number(&item?.0)?);
-    }
+    let above = session.row.durable_to.saturating_add(1);
+    let taken = log::range(tree, &session.row, above)?.map(|item| Ok(item?.0));
+    let taken = taken.collect::<Outcome<_>>()?;
     Ok(Some(Stored {
         epoch: session.row.epoch,
         last: session.row.last,
@@ -80,10 +73,6 @@ fn note_ids(entry: Entry, ids: &mut HashSet<String>) {
         }
         _ => {}
     }
-}
-
-fn number(key: &[u8]) -> Outcome<u64> {
-    keys::number_at(key, 9).ok_or_else(|| Fault::damage("a key is cut short"))
 }
 
 pub(super) fn known(txn: &mut Txn<'_>, address: &Address, ids: &[EntryId]) -> Outcome<Known> {
@@ -129,16 +118,12 @@ pub(super) fn history(
     let Some(session) = Session::find(txn, address)? else {
         return Ok(Vec::new());
     };
-    let sid = session.row.sid;
     let limit = page.limit.clamp(1, PAGE);
     let before = page.before.unwrap_or(Seq(u64::MAX));
-    let from = keys::of_session(keys::LOG, sid);
-    // The entry at `before` itself may hold messages of lower fields.
-    let to = keys::log(sid, before.number().saturating_add(1));
     let mut newest = Vec::new();
-    for item in table::scan(tree, &from, &to).rev() {
-        let (key, record) = item?;
-        let number = number(&key)?;
+    // The entry at `before` itself may hold messages of lower fields.
+    for item in log::newest_first(tree, &session.row, before.number()) {
+        let (number, record) = item?;
         let entry = session.read_entry(&record)?;
         let Body::Messages(slots) = entry.body else {
             continue;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, Outcome};
+use super::log::{self, Numbered};
 use super::table::{self, Txn};
 use super::{keys, packed};
 use crate::codec::{self, Kind};
@@ -60,9 +61,20 @@ pub(super) struct Row {
     /// True when some entry ids and gone platform ids stand in blocks.
     #[serde(rename = "b", default)]
     pub(super) packed: bool,
+    /// No entry above this number stands in a block with others; 0 when none does.
+    #[serde(rename = "z", default, skip_serializing_if = "is_none")]
+    pub(super) packed_to: u64,
     /// What policies remember of the session.
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
     pub(super) estimate: Option<Estimate>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "this is how serde asks for it"
+)]
+const fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Row {
@@ -207,11 +219,51 @@ impl<'a, 't> Session<'a, 't> {
         if number <= self.row.dropped_to {
             return Ok(true);
         }
-        Ok(self.txn.get(keys::log(self.row.sid, number))?.is_some())
+        Ok(self.record(number)?.is_some())
+    }
+
+    /// The record under this number, in a row of its own or in a block.
+    fn record(&mut self, number: u64) -> Outcome<Option<Bytes>> {
+        if let Some(record) = self.txn.get(keys::log(self.row.sid, number))? {
+            return Ok(Some(record));
+        }
+        let block = self.block(number)?;
+        let mut entries = block.into_iter().flat_map(|(_, entries)| entries);
+        Ok(entries
+            .find(|(n, _)| *n == number)
+            .map(|(_, record)| record))
+    }
+
+    /// The block, with its key, between whose ends this number lies, unless this step has opened it.
+    fn block(&mut self, number: u64) -> Outcome<Option<(Vec<u8>, Vec<Numbered>)>> {
+        let Some(key) = log::around(self.txn.tree, &self.row, number)? else {
+            return Ok(None);
+        };
+        let Some(value) = self.txn.get(key.clone())? else {
+            return Ok(None);
+        };
+        let entries = log::opened(&key, &value)?;
+        Ok(Some((key, entries)))
+    }
+
+    /// Makes rows again of the block around this number, if there is one.
+    pub(super) fn open_around(&mut self, number: u64) -> Outcome<()> {
+        if let Some((key, entries)) = self.block(number)? {
+            self.remove(key)?;
+            for (number, record) in entries {
+                self.put(keys::log(self.row.sid, number), record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All entries of the log with their numbers, as they stood before this step.
+    pub(super) fn log(&self) -> Outcome<impl Iterator<Item = Outcome<Numbered>> + use<'t>> {
+        log::range(self.txn.tree, &self.row, 0)
     }
 
     pub(super) fn entry(&mut self, number: u64) -> Outcome<Option<Entry>> {
-        let record = self.txn.get(keys::log(self.row.sid, number))?;
+        let record = self.record(number)?;
         record.map(|r| self.read_entry(&r)).transpose()
     }
 
@@ -234,6 +286,7 @@ impl<'a, 't> Session<'a, 't> {
     }
 
     pub(super) fn put_record(&mut self, number: u64, record: Bytes) -> Outcome<()> {
+        self.open_around(number)?;
         self.put(keys::log(self.row.sid, number), record)
     }
 

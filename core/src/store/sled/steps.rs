@@ -13,12 +13,15 @@ use super::fault::Outcome;
 use super::table::Txn;
 use super::{SledStore, flush};
 use crate::codec::Codec;
-use crate::message::{Entry, Seq};
+use crate::message::{Body, Entry, Seq};
 use crate::store::{FlushEntry, SessionFlush, SessionFlushed};
 
 /// How many entries are looked at together: few, since one may rewrite a large one that is stored; and their bytes.
 const TOGETHER: usize = 8;
 const BYTES: usize = 8 << 10;
+
+/// The bytes of an entry that changes another one: that may stand in a block, of which rows are made again.
+const CHANGES: usize = BYTES / 2;
 
 /// A piece of one session's part of a flush.
 pub(super) struct Piece {
@@ -34,14 +37,16 @@ pub(super) fn pieces(codec: &Codec, flush: &[SessionFlush]) -> Outcome<Vec<Piece
     let mut pieces = Vec::new();
     for (place, part) in flush.iter().enumerate() {
         let mut rest = part.entries.as_slice();
+        let mut decoded = flush::decode(codec, part)?.into_iter();
         loop {
             let mut bytes = 0;
-            let fits = |entry: &&FlushEntry| {
+            let fits = |(given, entry): &(&FlushEntry, &Entry)| {
                 let had = bytes < BYTES;
-                bytes += entry.record.len();
+                bytes += weight(given, entry);
                 had
             };
-            let together = rest.iter().take(TOGETHER).take_while(fits).count();
+            let both = rest.iter().zip(decoded.as_slice());
+            let together = both.take(TOGETHER).take_while(fits).count();
             let (now, later) = rest.split_at(together);
             let is_last = later.is_empty();
             let part = SessionFlush {
@@ -53,11 +58,10 @@ pub(super) fn pieces(codec: &Codec, flush: &[SessionFlush]) -> Outcome<Vec<Piece
                 entries: now.to_vec(),
                 estimate: part.estimate.filter(|_| is_last),
             };
-            let entries = flush::decode(codec, &part)?;
             pieces.push(Piece {
                 place,
                 part,
-                entries,
+                entries: decoded.by_ref().take(together).collect(),
             });
             if is_last {
                 break;
@@ -68,9 +72,17 @@ pub(super) fn pieces(codec: &Codec, flush: &[SessionFlush]) -> Outcome<Vec<Piece
     Ok(pieces)
 }
 
+fn weight(given: &FlushEntry, entry: &Entry) -> usize {
+    let changes = match entry.body {
+        Body::Edit { .. } | Body::Delete { .. } | Body::State(_) => CHANGES,
+        Body::Messages(_) | Body::Reset | Body::End | Body::Void => 0,
+    };
+    given.record.len() + changes
+}
+
 impl SledStore {
     /// How many bytes sled may get between two fsyncs.
-    fn most(&self) -> usize {
+    pub(super) fn most(&self) -> usize {
         self.engine.read().as_ref().map_or(0, |e| e.unsynced())
     }
 

@@ -3,21 +3,25 @@
 //! Dropped from the log: entries up to `durable_to`, but the last, that hold nothing any more: emptied ones,
 //! deletions, edits whose text is in its message. Their ids stay known, so that none comes back by a journal, a hot
 //! log or a late flush; their numbers stay taken (`dropped_to`). Entry ids up to `durable_to`, and platform ids
-//! that are gone, become blocks ([`packed`]). All else is copied as it is, and compared with its row's sum on the way.
+//! that are gone, become blocks ([`packed`]), and so do the entries of sessions that are asleep ([`log`]). All else is copied as it is, and compared with its row's sum on the way.
 //!
 //! Invariant: what a session hands out is the same before and after, but for entries that say nothing. Knows
 //! no lock and no file.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use ::sled::{Batch, Db, Tree};
 use bytes::Bytes;
 
+use super::super::disk::FORMAT;
 use super::super::fault::{Fault, Outcome};
+use super::super::log::{self, Gathered};
 use super::super::opening::Writer;
 use super::super::session::{Mention, Row};
 use super::super::table::{self, chunk_key};
-use super::super::{keys, packed};
+use super::super::{SledConfig, keys, packed};
+use crate::clock::{self, millis};
 use crate::codec::{self, Codec, Kind};
 use crate::fault_point::fault;
 use crate::key::Address;
@@ -27,11 +31,19 @@ use crate::message::Body;
 /// batches make larger files.
 const BATCH: usize = 1000;
 
+/// How long nobody has touched a session that is asleep: longer than an average one is kept hot, so that whoever comes
+/// back to it waits for a load anyway.
+const ASLEEP: Duration = Duration::from_secs(60 * 60);
+
 /// A fresh sled, and what was written to it.
 #[derive(Debug)]
 pub(super) struct Copied {
     into: Db,
     codec: Codec,
+    /// Sessions touched after this time, in milliseconds since the Unix epoch, are awake.
+    asleep: u64,
+    /// Packs all that is asleep, also what hardly gets smaller.
+    pack_all: bool,
     batch: Batch,
     waiting: usize,
     /// The sum of the prints of all that sessions share.
@@ -55,10 +67,13 @@ pub(super) fn sessions(from: &Tree) -> Outcome<Vec<u64>> {
 }
 
 impl Copied {
-    pub(super) fn new(into: Db, codec: Codec) -> Self {
+    pub(super) fn new(into: Db, codec: Codec, config: &SledConfig) -> Self {
+        let now = clock::system().wall_ms();
         Self {
             into,
             codec,
+            asleep: now.saturating_sub(millis(ASLEEP)),
+            pack_all: config.pack_all,
             batch: Batch::default(),
             waiting: 0,
             sum: 0,
@@ -85,7 +100,9 @@ impl Copied {
         let mut standing = self.standing(sid, key)?;
         self.put(&mut standing, &name, &text)?;
         let mut part = Part::new(row, Address::from_text(key), self.codec.clone());
-        for kind in keys::OWN {
+        self.log(from, &mut part, &mut standing)?;
+        let is_log = |kind: &u8| matches!(*kind, keys::LOG | keys::PACKED);
+        for kind in keys::OWN.into_iter().filter(|kind| !is_log(kind)) {
             for item in table::under(from, &keys::of_session(kind, sid)) {
                 let (key, value) = item?;
                 part.read = part.read.wrapping_add(table::print(&key, &value));
@@ -101,17 +118,59 @@ impl Copied {
         if part.read != part.row.sum {
             return Err(Fault::damage("a session has lost some of what it held"));
         }
-        for (key, value) in part.blocks() {
-            part.sum = part.sum.wrapping_add(table::print(&key, &value));
-            self.put(&mut standing, &key, &value)?;
-        }
+        let blocks = part.blocks();
+        self.put_own(&mut part, &mut standing, blocks)?;
         part.row.sum = part.sum;
+        part.row.packed_to = part.packed_to;
         let record = codec::encode(Kind::Row, 0, &part.row).map_err(Fault::Caller)?;
         self.put(&mut standing, &keys::row(key), &record)?;
         for (key, value) in standing {
             self.take(&key, &value, 0);
         }
         self.sessions.insert(sid, part.dropped);
+        Ok(())
+    }
+
+    /// Copies the log of a session: what is asleep in blocks, also what has slept on while others were added behind it.
+    fn log(&mut self, from: &Tree, part: &mut Part, standing: &mut Standing) -> Outcome<()> {
+        // What is sealed hardly gets smaller.
+        let packs = self.codec.keyring().is_none();
+        let asleep = packs && part.touched(from)? <= self.asleep;
+        let mut gathered = Gathered::new(part.row.sid, self.pack_all);
+        for item in log::stored(from, part.row.sid) {
+            let (key, value) = item?;
+            part.read = part.read.wrapping_add(table::print(&key, &value));
+            let slept = packs && key.first() == Some(&keys::PACKED);
+            for (number, record) in log::opened(&key, &value)? {
+                let Some(record) = part.kept_entry(number, record)? else {
+                    continue;
+                };
+                let done = if slept || asleep && number <= part.row.durable_to {
+                    gathered.add(number, record)
+                } else {
+                    let mut done = gathered.close();
+                    done.push((keys::log(part.row.sid, number), record));
+                    done
+                };
+                self.put_own(part, standing, done)?;
+            }
+        }
+        let done = gathered.close();
+        part.packed_to = gathered.packed_to;
+        self.put_own(part, standing, done)
+    }
+
+    /// Writes something of the log or an index.
+    fn put_own(
+        &mut self,
+        part: &mut Part,
+        standing: &mut Standing,
+        all: Vec<(Vec<u8>, Bytes)>,
+    ) -> Outcome<()> {
+        for (key, value) in all {
+            part.sum = part.sum.wrapping_add(table::print(&key, &value));
+            self.put(standing, &key, &value)?;
+        }
         Ok(())
     }
 
@@ -187,14 +246,17 @@ impl Copied {
 
     /// The end: what the store knows of itself, with the writer's counters as they are in the copy.
     pub(super) fn counters(&mut self, from: &Tree, writer: Writer) -> Outcome<Writer> {
-        let step = keys::meta(keys::STEP);
+        let (step, format) = (keys::meta(keys::STEP), keys::meta("format"));
         let mut none = Standing::new();
         for item in table::under(from, &[keys::META]) {
             let (key, value) = item?;
-            if key != step {
+            if key != step && key != format {
                 self.put(&mut none, &key, &value)?;
             }
         }
+        // An older program would not see what is in blocks.
+        let version = Bytes::copy_from_slice(&[FORMAT, codec::VERSION]);
+        self.put(&mut none, &format, &version)?;
         let counters = Writer {
             sum: self.sum,
             live: Some(self.live + table::size(&step, &[0; 24])),
@@ -216,6 +278,8 @@ struct Part {
     read: u64,
     sum: u64,
     dropped: u64,
+    /// The last entry that was written into a block.
+    packed_to: u64,
     gone: Vec<u128>,
     known: Vec<(u128, u64)>,
 }
@@ -229,27 +293,38 @@ impl Part {
             read: 0,
             sum: 0,
             dropped: 0,
+            packed_to: 0,
             gone: Vec::new(),
             known: Vec::new(),
         }
+    }
+
+    /// When the session was last touched, or something was last said in it, in milliseconds since the Unix epoch.
+    fn touched(&self, from: &Tree) -> Outcome<u64> {
+        let touched = self.row.estimate.map_or(0, |estimate| estimate.last_ms);
+        let Some(newest) = log::newest_first(from, &self.row, u64::MAX).next() else {
+            return Ok(touched);
+        };
+        let entry = self.codec.read_entry(&self.address, &newest?.1);
+        let entry = entry.map_err(Fault::Damage)?;
+        Ok(touched.max(entry.at_ms))
+    }
+
+    /// What is kept of an entry; `None` when it is dropped.
+    fn kept_entry(&mut self, number: u64, record: Bytes) -> Outcome<Option<Bytes>> {
+        if self.is_dead(number, &record)? {
+            self.row.dropped_to = self.row.dropped_to.max(number);
+            self.dropped += 1;
+            return Ok(None);
+        }
+        // What was written before there were keys.
+        Ok(Some(self.sealed(&record)?.unwrap_or(record)))
     }
 
     /// What is kept as it is; all else is dropped, or gathered for the blocks.
     fn kept(&mut self, kind: u8, key: Vec<u8>, value: Bytes) -> Outcome<Option<(Vec<u8>, Bytes)>> {
         let cut = || Fault::damage("a key or value is cut short");
         match kind {
-            keys::LOG => {
-                let number = keys::number_at(&key, 9).ok_or_else(cut)?;
-                if self.is_dead(number, &value)? {
-                    self.row.dropped_to = self.row.dropped_to.max(number);
-                    self.dropped += 1;
-                    return Ok(None);
-                }
-                // What was written before there were keys.
-                if let Some(sealed) = self.sealed(&value)? {
-                    return Ok(Some((key, sealed)));
-                }
-            }
             keys::ID => {
                 let number = keys::number_at(&value, 0).ok_or_else(cut)?;
                 if number <= self.row.durable_to {

@@ -22,11 +22,16 @@ use crate::store::{
 mod kills;
 mod million;
 mod model;
+mod packing;
 
 fn open(dir: &Path) -> SledStore {
     // A child process that another test is just starting holds a copy of the lock until its exec.
     let config = SledConfig::new(dir).wait_lock(Duration::from_secs(10));
-    let (store, quarantined) = SledStore::open(&config).unwrap();
+    open_as(&config.pack_all())
+}
+
+fn open_as(config: &SledConfig) -> SledStore {
+    let (store, quarantined) = SledStore::open(config).unwrap();
     assert_eq!(quarantined, None);
     store
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::ttl::Estimate;
 
 const SESSIONS: u64 = 2_000;
 
@@ -18,12 +19,20 @@ fn text(channel: u64, n: u64) -> String {
 /// Flushes one entry a number of every session, in transactions as the cache makes them.
 fn flush_all(store: &SledStore, numbers: &[u64], body: impl Fn(u64, u64) -> Body) {
     let per_session = numbers.len().min(50);
+    // Nothing is packed: this is about what compaction itself gives back.
+    let awake = Estimate {
+        last_ms: u64::MAX,
+        ..Estimate::default()
+    };
     for numbers in numbers.chunks(per_session) {
         let channels: Vec<u64> = (0..SESSIONS).collect();
         for channels in channels.chunks(8_000 / per_session) {
             let parts = channels.iter().map(|c| {
                 let entries = numbers.iter().map(|n| entry(*c, *n, body(*c, *n)));
-                part(*c, 1, entries.collect())
+                SessionFlush {
+                    estimate: Some(awake),
+                    ..part(*c, 1, entries.collect())
+                }
             });
             store.flush(&parts.collect::<Vec<_>>()).unwrap();
         }

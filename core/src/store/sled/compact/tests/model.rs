@@ -5,16 +5,16 @@ use crate::message::State;
 use crate::testing::memory_store::MemoryStore;
 
 /// One thread's sessions, in a store and in its model.
-struct Chat<'a> {
-    stores: [&'a dyn Store; 2],
-    random: Seeded,
-    channels: std::ops::Range<u64>,
+pub(super) struct Chat<'a> {
+    pub(super) stores: [&'a dyn Store; 2],
+    pub(super) random: Seeded,
+    pub(super) channels: std::ops::Range<u64>,
     /// By channel: the last number, and the epoch in each store.
-    at: Vec<(u64, [u64; 2])>,
+    pub(super) at: Vec<(u64, [u64; 2])>,
 }
 
 impl Chat<'_> {
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         let channel = self.channels.start + self.random.below(self.at.len() as u64);
         let index = usize::try_from(channel - self.channels.start).unwrap();
         let (mut last, mut epochs) = self.at[index];
