@@ -1,7 +1,8 @@
 //! Idle contexts packed as a whole: messages of one conversation resemble each other far more than one of them does itself.
 //!
-//! zstd at its first level: contexts of 50 real messages become 2.7 to 3.1 times smaller, in about 45 µs, and are back in
-//! about 17 µs; lz4 makes them 1.9 to 2.3 times smaller, in 20 and 4 µs (`examples/packing_cost.rs`, on IRC and model chats).
+//! zstd at its first level: contexts of 50 real messages become 2.7 to 3.1 times smaller, in 37 to 58 µs, and are back in
+//! 15 to 20 µs; lz4 makes them 1.9 to 2.3 times smaller, in 17 to 33 and 4 to 6 µs
+//! (`examples/packing_cost.rs`, on IRC and model chats).
 //! Time is spent once for each time a conversation falls asleep, memory and disk all the while it sleeps.
 //!
 //! Invariant: what is unpacked is, byte for byte, what was packed. Knows no record.

@@ -3,7 +3,8 @@
 //! Dropped from the log: entries up to `durable_to`, but the last, that hold nothing any more: emptied ones,
 //! deletions, edits whose text is in its message. Their ids stay known, so that none comes back by a journal, a hot
 //! log or a late flush; their numbers stay taken (`dropped_to`). Entry ids up to `durable_to`, and platform ids
-//! that are gone, become blocks ([`packed`]), and so do the entries of sessions that are asleep ([`log`]). All else is copied as it is, and compared with its row's sum on the way.
+//! that are gone, become blocks ([`packed`]), and so do the entries of sessions that are asleep ([`log`]). All else is
+//! copied as it is, and compared with its row's sum on the way.
 //!
 //! Invariant: what a session hands out is the same before and after, but for entries that say nothing. Knows
 //! no lock and no file.
@@ -133,7 +134,7 @@ impl Copied {
 
     /// Copies the log of a session: what is asleep in blocks, also what has slept on while others were added behind it.
     fn log(&mut self, from: &Tree, part: &mut Part, standing: &mut Standing) -> Outcome<()> {
-        // What is sealed hardly gets smaller.
+        // Of what is sealed only the frame would get smaller.
         let packs = self.codec.keyring().is_none();
         let asleep = packs && part.touched(from)? <= self.asleep;
         let mut gathered = Gathered::new(part.row.sid, self.pack_all);
