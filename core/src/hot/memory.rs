@@ -325,7 +325,7 @@ impl HotTier for MemoryTier {
         Ok(Vec::new())
     }
 
-    /// Packs the logs that nobody has used for [`PACK_AFTER`].
+    /// Packs the logs that nobody has used for 30 s.
     async fn tidy(&self) {
         let before = self.clock.monotonic().saturating_sub(PACK_AFTER);
         self.pack_unused(before, Packed::of).await;

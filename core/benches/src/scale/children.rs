@@ -49,8 +49,13 @@ pub(super) async fn child(name: &str, dir: &Path, n: usize) -> anyhow::Result<()
         }
         "memory" => {
             let before = resident()?;
+            let mut letters = Letters(1);
             for s in 0..n {
-                fill_one(&cache, s, 50).await?;
+                for _ in 0..50 {
+                    let mut said = Said::by_person(s);
+                    letters.write(&mut said.text);
+                    session(&cache, s).append(message(said)).await?;
+                }
                 if s % 1_000 == 999 {
                     cache.flush().await?;
                 }
@@ -63,6 +68,28 @@ pub(super) async fn child(name: &str, dir: &Path, n: usize) -> anyhow::Result<()
     }
     cache.close(Duration::from_secs(60)).await?;
     Ok(())
+}
+
+/// Letters by chance: what is packed while it sleeps gets smaller by less than what people write.
+struct Letters(u64);
+
+impl Letters {
+    /// As many of them as the text has now.
+    fn write(&mut self, text: &mut String) {
+        let length = text.len();
+        text.clear();
+        while text.len() < length {
+            // Knuth's constants (MMIX); the high bits are the good ones.
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
+            self.0 = self.0.wrapping_add(1_442_695_040_888_963_407);
+            let letter = u8::try_from((self.0 >> 33) % 27).unwrap_or_default();
+            text.push(if letter == 26 {
+                ' '
+            } else {
+                char::from(b'a' + letter)
+            });
+        }
+    }
 }
 
 fn opened(dir: &Path) -> CacheBuilder {
