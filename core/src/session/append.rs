@@ -61,7 +61,8 @@ impl Cell {
         self.inner.lock().ending = false;
         count(&engine.counters.touches);
         for attempt in 0..ATTEMPTS {
-            let tried = match self.give_way(&call, attempt).await {
+            let mine = course.mine.map(|(id, _)| id);
+            let tried = match self.give_way(&call, attempt, mine).await {
                 Ok(()) => self.attempt(&call, &draft, &mut course).await,
                 Err(e) => Err(e),
             };
