@@ -148,7 +148,8 @@ impl Cache {
     }
 
     /// Makes everything durable, then gives back the disk space of what was erased, edited and deleted; the texts of it
-    /// leave the files. What sessions hold that nobody touched for an hour is packed. Reads and appends go on meanwhile. `progress` is told of every session, on a thread of the store's.
+    /// leave the files. What sessions hold that nobody touched for an hour is packed. Reads and appends go on meanwhile.
+    /// `progress` is told of every session, on a thread of the store's.
     ///
     /// It also runs by itself, looked for every hour, when the files hold much more than they must.
     ///

@@ -207,7 +207,8 @@ impl HotTier for MemoryTier {
             if append.generation != generation {
                 return Appended::Suspect;
             }
-            let Some(last) = record.last() else {
+            // Open from here on: what cannot be opened is missing, not appended to.
+            let Some(last) = record.entries().and_then(|log| log.back()).map(|e| e.at) else {
                 return Appended::Missing;
             };
             if let Some(writer) = append.mark {

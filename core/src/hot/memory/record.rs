@@ -95,11 +95,8 @@ impl Record {
         self.push(entry);
     }
 
-    /// One more entry; a packed log is open afterwards.
+    /// One more entry of a log that is open or none yet.
     pub(super) fn push(&mut self, entry: LogEntry) {
-        if self.is_packed() && self.entries().is_none() {
-            return;
-        }
         self.entries_bytes += weight(&entry);
         if let Log::Open(entries) = self.log.get_or_insert_with(|| Log::Open(VecDeque::new())) {
             entries.push_back(entry);

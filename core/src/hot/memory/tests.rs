@@ -234,7 +234,12 @@ async fn what_is_dirty_is_never_packed_and_what_is_used_meanwhile_stays_as_it_is
         .lock()
         .pack(&one.address, one.used, packed, &tier.total);
     assert_eq!(tier.packed(), 0);
-    assert_eq!(read_all(&tier, &names).await.len(), 2);
+    for read in read_all(&tier, &names).await {
+        assert!(
+            matches!(&read, Read::Entries(log) if log.len() == 30),
+            "{read:?}"
+        );
+    }
     tier.tidy().await;
     assert_eq!(tier.packed(), 0);
 }

@@ -62,7 +62,7 @@ pub(super) struct Row {
     #[serde(rename = "b", default)]
     pub(super) packed: bool,
     /// No entry above this number stands in a block with others; 0 when none does.
-    #[serde(rename = "z", default, skip_serializing_if = "is_none")]
+    #[serde(rename = "z", default, skip_serializing_if = "is_zero")]
     pub(super) packed_to: u64,
     /// What policies remember of the session.
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,7 @@ pub(super) struct Row {
     clippy::trivially_copy_pass_by_ref,
     reason = "this is how serde asks for it"
 )]
-const fn is_none(number: &u64) -> bool {
+const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
