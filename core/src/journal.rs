@@ -5,7 +5,7 @@
 //! never fsynced again, and what is pending is written to a new one; a journal of a newer version is refused
 //! and not touched. Knows sessions by address and entries as bytes; knows no tier.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +22,16 @@ use crate::fault_point::{Plant, planted};
 use crate::key::Address;
 use crate::message::EntryId;
 
+mod old;
+mod pending;
 pub(crate) mod record;
 mod segment;
 mod sync;
 
+use old::read_old;
+use pending::{Pending, PendingEntries};
 pub(crate) use record::Replayed;
-use record::{Frame, Replay, frame};
+use record::{Frame, frame, with_frame};
 use segment::Segment;
 
 /// A new segment is begun when the current one is this large, so that space comes back soon.
@@ -98,7 +102,7 @@ struct Writer {
     current: Segment,
     /// Segments left behind, with how many of their entries are still pending.
     old: BTreeMap<u64, Old>,
-    pending: HashMap<EntryId, Pending, foldhash::fast::RandomState>,
+    pending: PendingEntries,
     open_in_current: usize,
     /// Bytes ever written; a position in the journal.
     written: u64,
@@ -123,14 +127,6 @@ struct Old {
     until: u64,
 }
 
-#[derive(Debug, Clone)]
-struct Pending {
-    segment: u64,
-    session: Address,
-    epoch: u64,
-    record: Bytes,
-}
-
 impl Journal {
     /// Opens the journal in `dir` (created if absent) and reads what an earlier process left.
     pub(crate) fn open(dir: &Path, limits: Limits, codec: Codec) -> Result<(Self, Vec<Replayed>)> {
@@ -142,7 +138,7 @@ impl Journal {
         let total_bytes = old.values().map(|o| o.bytes).sum();
         let number = old.last_key_value().map_or(1, |(n, _)| n + 1);
         let current = Segment::create(dir, number).map_err(failed)?;
-        let mut pending = HashMap::default();
+        let mut pending = PendingEntries::default();
         for e in &entries {
             old.entry(e.segment).and_modify(|o| o.open += 1);
             let record = e.record.clone();
@@ -215,12 +211,12 @@ impl Journal {
     /// Notes that a pending entry now stands in another epoch than the one it was written with.
     pub(crate) fn placed(&self, id: EntryId, epoch: u64) -> Result<()> {
         let mut writer = self.shared.writer.lock();
-        if writer.pending.get(&id).is_none_or(|p| p.epoch == epoch) {
+        if writer.pending.get(id).is_none_or(|p| p.epoch == epoch) {
             return Ok(());
         }
         self.shared
             .write(&mut writer, &frame(&Frame::Placed { id, epoch }))?;
-        if let Some(p) = writer.pending.get_mut(&id) {
+        if let Some(p) = writer.pending.get_mut(id) {
             p.epoch = epoch;
         }
         Ok(())
@@ -229,7 +225,7 @@ impl Journal {
     /// Notes that an entry was refused, so that a replay does not bring it back.
     pub(crate) fn abort(&self, id: EntryId) -> Result<()> {
         let mut writer = self.shared.writer.lock();
-        if !writer.pending.contains_key(&id) {
+        if writer.pending.get(id).is_none() {
             return Ok(());
         }
         self.shared
@@ -311,23 +307,37 @@ impl Drop for Journal {
 
 impl Shared {
     fn append(&self, session: &Address, id: EntryId, epoch: u64, record: &Bytes) -> Result<u64> {
+        let what = Frame::Append {
+            session,
+            id,
+            epoch,
+            record,
+        };
+        // Framed before the writer is held: others want it too.
+        with_frame(&what, |bytes| {
+            self.append_framed(bytes, session, id, epoch, record)
+        })
+    }
+
+    fn append_framed(
+        &self,
+        bytes: &[u8],
+        session: &Address,
+        id: EntryId,
+        epoch: u64,
+        record: &Bytes,
+    ) -> Result<u64> {
         let mut writer = self.writer.lock();
         if writer.closing {
             // The file may be gone already.
             return Err(Error::Closed);
         }
-        let bytes = frame(&Frame::Append {
-            session,
-            id,
-            epoch,
-            record,
-        });
         self.check_room(&writer, bytes.len())?;
         if writer.unsafe_in.contains(&writer.current.number) {
             let why = std::io::Error::other("an fsync failed, and no new file can be begun");
             return Err(io_error(&self.dir, "write to the journal", why));
         }
-        self.write(&mut writer, &bytes)?;
+        self.write(&mut writer, bytes)?;
         let segment = writer.current.number;
         writer.open_in_current += 1;
         let p = Pending {
@@ -380,7 +390,7 @@ impl Shared {
 
 impl Writer {
     fn finish(&mut self, id: EntryId) {
-        if let Some(p) = self.pending.remove(&id) {
+        if let Some(p) = self.pending.remove(id) {
             self.one_less(p.segment);
         }
     }
@@ -430,55 +440,6 @@ impl Writer {
             self.total_bytes = self.total_bytes.saturating_sub(old.bytes);
         }
     }
-}
-
-/// The segments that an earlier process left, and the entries in them.
-fn read_old(dir: &Path) -> Result<(BTreeMap<u64, Old>, Vec<Replayed>)> {
-    let failed = |e: std::io::Error| io_error(dir, "open the journal", e);
-    let mut replay = Replay::default();
-    let mut old = BTreeMap::new();
-    let mut damaged = Vec::new();
-    for (segment, path) in segment::list(dir).map_err(failed)? {
-        let bytes = fault("journal.read")
-            .and_then(|()| std::fs::read(&path))
-            .map_err(failed)?;
-        let damaged_bytes = replay.read(segment, &bytes).map_err(|e| refused(dir, &e))?;
-        if damaged_bytes > 0 {
-            damaged.push((segment, path.clone(), damaged_bytes));
-        }
-        old.insert(
-            segment,
-            Old {
-                path,
-                bytes: bytes.len() as u64,
-                open: 0,
-                until: 0,
-            },
-        );
-    }
-    // Only now that nothing is refused: what is refused is not touched.
-    for (segment, path, damaged_bytes) in damaged {
-        // Kept for whoever wants to look: what was acknowledged in it may be nowhere else.
-        let kept = path.with_extension("damaged");
-        fault("journal.keep")
-            .and_then(|()| std::fs::copy(&path, &kept))
-            .map_err(failed)?;
-        tracing::warn!(
-            segment,
-            damaged_bytes,
-            kept = %kept.display(),
-            "journal: unreadable part skipped"
-        );
-    }
-    Ok((old, replay.finish()))
-}
-
-/// A journal that a newer program wrote.
-fn refused(dir: &Path, why: &Error) -> Error {
-    Error::Config(vec![format!(
-        "the journal in {} is of a newer version ({why}); use a newer program or another directory",
-        dir.display()
-    )])
 }
 
 fn io_error(dir: &Path, what: &str, e: std::io::Error) -> Error {

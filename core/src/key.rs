@@ -107,6 +107,32 @@ impl SessionKey {
         places.fold(longest, usize::max)
     }
 
+    /// Its printed form.
+    fn text(&self) -> String {
+        let places = [
+            ("/space=", &self.space),
+            ("/channel=", &self.channel),
+            ("/thread=", &self.thread),
+            ("/user=", &self.user),
+        ];
+        let all = places
+            .iter()
+            .filter_map(|(name, value)| Some((name.len(), value.as_ref()?.len())));
+        let length: usize = all.map(|(name, value)| name + value).sum();
+        // Just enough for what needs no escape, as the ids of every platform.
+        let mut text = String::with_capacity(self.platform.len() + 1 + self.bot.len() + length);
+        text.extend(utf8_percent_encode(&self.platform, ESCAPED));
+        text.push('/');
+        text.extend(utf8_percent_encode(&self.bot, ESCAPED));
+        for (name, value) in places {
+            if let Some(value) = value {
+                text.push_str(name);
+                text.extend(utf8_percent_encode(value, ESCAPED));
+            }
+        }
+        text
+    }
+
     /// The platform's name.
     #[must_use]
     pub fn platform(&self) -> &str {
@@ -146,20 +172,7 @@ impl SessionKey {
 
 impl fmt::Display for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let escape = |s| utf8_percent_encode(s, ESCAPED);
-        write!(f, "{}/{}", escape(&self.platform), escape(&self.bot))?;
-        let parts = [
-            ("space", &self.space),
-            ("channel", &self.channel),
-            ("thread", &self.thread),
-            ("user", &self.user),
-        ];
-        for (name, value) in parts {
-            if let Some(value) = value {
-                write!(f, "/{name}={}", escape(value))?;
-            }
-        }
-        Ok(())
+        f.write_str(&self.text())
     }
 }
 
@@ -300,6 +313,12 @@ impl Address {
     /// The address whose printed key is `text`, which a tier handed back.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
+        Self::of_text(text.to_owned())
+    }
+
+    fn of_text(mut text: String) -> Self {
+        // It may stay in memory for long.
+        text.shrink_to_fit();
         let digest = Sha256::digest(text.as_bytes());
         let mut head = [0u8; 8];
         head.iter_mut()
@@ -308,7 +327,7 @@ impl Address {
         let hash = u64::from_be_bytes(head);
         let partition = u16::try_from(hash % u64::from(PARTITIONS)).unwrap_or_default();
         Self(Arc::new(Inner {
-            text: text.to_owned(),
+            text,
             hash,
             partition,
         }))
@@ -317,7 +336,7 @@ impl Address {
 
 impl From<&SessionKey> for Address {
     fn from(key: &SessionKey) -> Self {
-        Self::from_text(&key.to_string())
+        Self::of_text(key.text())
     }
 }
 

@@ -102,15 +102,19 @@ impl HighWater {
 /// The number of an id in canonical decimal (no sign, no leading zero, not 0).
 fn numeric(id: &str) -> Option<u128> {
     const NO_OVERFLOW: usize = 19;
-    if id.is_empty() || id.starts_with('0') || !id.bytes().all(|b| b.is_ascii_digit()) {
+    if id.is_empty() || id.starts_with('0') {
         return None;
     }
     if id.len() > NO_OVERFLOW {
-        return id.parse().ok();
+        let digits = id.bytes().all(|b| b.is_ascii_digit());
+        return id.parse().ok().filter(|_| digits);
     }
     // The ids of every platform so far: read at every append, without a check for what cannot happen.
-    let digits = id.bytes().map(|b| u64::from(b - b'0'));
-    Some(digits.fold(0, |n, digit| n * 10 + digit).into())
+    let number = id.bytes().try_fold(0_u64, |n, b| {
+        let digit = b.wrapping_sub(b'0');
+        (digit <= 9).then(|| n * 10 + u64::from(digit))
+    });
+    number.map(u128::from)
 }
 
 /// A text-free stand-in for a person, for tombstones and indexes.

@@ -131,14 +131,18 @@ impl Window {
         if load.fits(self, 100) && self.is_young(messages, newest) {
             return None;
         }
-        let mut kept = Load::default();
-        let mut start = messages.len();
-        for (i, weight) in weights.iter().enumerate().rev() {
-            kept.add(*weight);
-            if !kept.fits(self, self.low_percent) || self.is_old_at(messages, i, newest) {
-                break;
-            }
-            start = i;
+        let mut kept = load;
+        let mut start = 0;
+        // From the front: what goes is less than what stays.
+        while let Some(weight) = weights.get(start)
+            && !kept.fits(self, self.low_percent)
+        {
+            kept.remove(*weight);
+            start += 1;
+        }
+        if self.age.is_some() {
+            let old = messages.iter().rposition(|m| self.is_old(m, newest));
+            start = start.max(old.map_or(0, |old| old + 1));
         }
         let last = messages.len() - 1;
         let user = |i: &usize| messages.get(*i).is_some_and(|m| m.role == Role::User);
@@ -155,11 +159,6 @@ impl Window {
 
     fn is_young(&self, messages: &Messages, now_ms: u64) -> bool {
         self.age.is_none() || !messages.iter().any(|m| self.is_old(m, now_ms))
-    }
-
-    /// Most windows have no bound by age, and look at no message for it.
-    fn is_old_at(&self, messages: &Messages, index: usize, now_ms: u64) -> bool {
-        self.age.is_some() && messages.get(index).is_some_and(|m| self.is_old(m, now_ms))
     }
 
     fn is_old(&self, m: &Message, now_ms: u64) -> bool {

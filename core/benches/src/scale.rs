@@ -15,10 +15,12 @@ use tokio::process::{Child, ChildStdout, Command};
 mod beside;
 mod children;
 mod figure;
+mod plot;
 mod redis;
 mod sizes;
 
 pub use figure::Figure;
+pub use plot::draw;
 pub use sizes::Size;
 
 /// The argument after which a child is told what to do.

@@ -7,6 +7,7 @@
 //! Invariant: what stands inside a frame is never taken for one: texts can quote frames. A damaged or torn
 //! frame is therefore skipped as a whole when its length is told twice, by it and by its record.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use bytes::Bytes;
@@ -37,15 +38,32 @@ pub(crate) enum Frame<'a> {
     Abort { id: EntryId },
 }
 
+thread_local! {
+    /// Where frames are encoded, one for each append.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Above this the room for encoding is given back.
+const SCRATCH_KEPT: usize = 64 << 10;
+
+/// Encodes a frame and hands it out.
+pub(super) fn with_frame<T>(what: &Frame<'_>, then: impl FnOnce(&[u8]) -> T) -> T {
+    let mut out = SCRATCH.take();
+    out.clear();
+    write_frame(&mut out, what);
+    let done = then(&out);
+    if out.capacity() <= SCRATCH_KEPT {
+        SCRATCH.set(out);
+    }
+    done
+}
+
 /// Encodes a frame.
-pub(crate) fn frame(frame: &Frame<'_>) -> Vec<u8> {
-    let body = match frame {
-        Frame::Append {
-            session, record, ..
-        } => session.as_str().len() + record.len(),
-        Frame::Placed { .. } | Frame::Abort { .. } => 0,
-    };
-    let mut out = Vec::with_capacity(ENTRY_HEAD + body);
+pub(crate) fn frame(what: &Frame<'_>) -> Vec<u8> {
+    with_frame(what, <[u8]>::to_vec)
+}
+
+fn write_frame(out: &mut Vec<u8>, frame: &Frame<'_>) {
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[0; 8]);
     match frame {
@@ -55,14 +73,14 @@ pub(crate) fn frame(frame: &Frame<'_>) -> Vec<u8> {
             epoch,
             record,
         } => {
-            head(&mut out, b'A', *id, *epoch);
+            head(out, b'A', *id, *epoch);
             let key = session.as_str().as_bytes();
             out.extend_from_slice(&u32::try_from(key.len()).unwrap_or(u32::MAX).to_be_bytes());
             out.extend_from_slice(key);
             out.extend_from_slice(record);
         }
-        Frame::Placed { id, epoch } => head(&mut out, b'P', *id, *epoch),
-        Frame::Abort { id } => head(&mut out, b'X', *id, 0),
+        Frame::Placed { id, epoch } => head(out, b'P', *id, *epoch),
+        Frame::Abort { id } => head(out, b'X', *id, 0),
     }
     let (front, payload) = out.split_at_mut(HEAD);
     let length = u32::try_from(payload.len())
@@ -75,7 +93,6 @@ pub(crate) fn frame(frame: &Frame<'_>) -> Vec<u8> {
             .zip(length.iter().chain(&crc))
             .for_each(|(to, from)| *to = *from);
     }
-    out
 }
 
 fn head(out: &mut Vec<u8>, kind: u8, id: EntryId, epoch: u64) {

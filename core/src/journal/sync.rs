@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use parking_lot::MutexGuard;
 
+use super::pending::Pending;
 use super::record::{Frame, frame};
 use super::segment::{self, Segment};
-use super::{Pending, SYNC_EVERY, Shared, Writer};
+use super::{SYNC_EVERY, Shared, Writer};
 use crate::message::EntryId;
 
 impl Shared {
@@ -45,7 +46,7 @@ impl Shared {
             .pending
             .iter()
             .filter(|(_, p)| p.segment != current && writer.unsafe_in.contains(&p.segment))
-            .map(|(id, p)| (*id, p.clone()))
+            .map(|(id, p)| (id, p.clone()))
             .collect();
         // A process's ids rise in the order of acceptance.
         again.sort_unstable_by_key(|(id, _)| *id);
@@ -61,7 +62,7 @@ impl Shared {
                 return;
             }
             let segment = writer.current.number;
-            if let Some(p) = writer.pending.get_mut(&id) {
+            if let Some(p) = writer.pending.get_mut(id) {
                 p.segment = segment;
             }
             writer.open_in_current += 1;

@@ -1,5 +1,6 @@
 //! What the journal promises by itself.
 
+use super::record::Replay;
 use super::*;
 
 fn address() -> Address {

@@ -80,12 +80,22 @@ impl Messages {
     }
 
     /// Drops the oldest. They are let go of when they are a quarter of what is left, so that dropping one by one does not
-    /// copy all the others each time.
+    /// move all the others each time.
     pub(crate) fn drop_first(&mut self, count: usize) {
         self.from = self.to.min(self.from + count);
-        if self.from * 4 >= self.len() {
-            *self = self.iter().cloned().collect();
+        if self.from * 4 < self.len() {
+            return;
         }
+        // Mostly nobody holds a clone any more: then no message that stays is touched.
+        let Some(slots) = Arc::get_mut(&mut self.slots) else {
+            *self = self.iter().cloned().collect();
+            return;
+        };
+        for slot in slots.iter_mut().take(self.from) {
+            slot.take();
+        }
+        slots.rotate_left(self.from);
+        (self.from, self.to) = (0, self.len());
     }
 
     /// Takes one out.
@@ -233,6 +243,26 @@ mod tests {
         messages.drop_first(30);
         assert!(first.upgrade().is_none());
         assert_eq!((messages.len(), messages.from), (69, 0));
+        let then = messages.clone();
+        messages.drop_first(69);
+        assert!(messages.is_empty());
+        messages.push(said(100));
+        assert_eq!((texts(&messages), then.len()), (vec!["100"], 69));
+    }
+
+    #[test]
+    fn what_somebody_else_appended_behind_is_let_go_of_with_the_list() {
+        let mut messages = of(0..4);
+        let mut other = messages.clone();
+        other.push(said(9));
+        let newest = Arc::downgrade(other.last().unwrap());
+        drop(other);
+        // The slot behind is taken, and stays so when the others move.
+        messages.drop_first(2);
+        messages.push(said(5));
+        assert_eq!(texts(&messages), ["2", "3", "5"]);
+        drop(messages);
+        assert!(newest.upgrade().is_none());
     }
 
     #[test]

@@ -56,17 +56,18 @@ pub(crate) fn prepare(
     engine: &Engine,
     messages: impl IntoIterator<Item = Message>,
 ) -> Result<Vec<Arc<Message>>> {
-    let mut out: Vec<Message> = messages.into_iter().collect();
-    if out.is_empty() {
-        return Err(Error::Invalid("no message to append".into()));
-    }
-    if out.len() as u64 > Seq::FIELDS {
-        let limit = usize::try_from(Seq::FIELDS).unwrap_or(usize::MAX);
-        return Err(Error::Invalid(format!(
-            "at most {limit} messages can be appended at once"
-        )));
-    }
-    for m in &mut out {
+    let messages = messages.into_iter();
+    let mut out = Vec::with_capacity(messages.size_hint().0.min(16));
+    // Together they are one entry, which the hot tier carries in one call and a window holds whole.
+    let together = engine.limits.message_bytes.max(Window::MAX_BYTES);
+    let mut size = 0;
+    for mut m in messages {
+        if out.len() as u64 == Seq::FIELDS {
+            let limit = Seq::FIELDS;
+            return Err(Error::Invalid(format!(
+                "at most {limit} messages can be appended at once"
+            )));
+        }
         check_size(engine, "a message", m.content_bytes())?;
         for name in m.names() {
             check_size(engine, "an id or name of a message", name.len())?;
@@ -75,14 +76,16 @@ pub(crate) fn prepare(
             m.at_ms = engine.now_ms();
         }
         m.tokens = engine.window.count(&m.text);
+        size += m.bytes();
+        out.push(Arc::new(m));
+    }
+    if out.is_empty() {
+        return Err(Error::Invalid("no message to append".into()));
     }
     if out.len() > 1 {
-        // Together they are one entry, which the hot tier carries in one call and a window holds whole.
-        let size = out.iter().map(Message::bytes).sum();
-        let limit = engine.limits.message_bytes.max(Window::MAX_BYTES);
-        within(limit, "what is appended at once", size)?;
+        within(together, "what is appended at once", size)?;
     }
-    Ok(out.into_iter().map(Arc::new).collect())
+    Ok(out)
 }
 
 /// Refuses what is over the message limit.

@@ -50,8 +50,24 @@ impl Packed {
     }
 
     fn argument(&mut self, argument: &[u8]) {
-        self.line(b'$', argument.len());
-        self.bytes.extend_from_slice(argument);
+        self.joined([argument]);
+    }
+
+    /// One argument of several parts.
+    fn joined<const N: usize>(&mut self, parts: [&[u8]; N]) {
+        self.line(b'$', parts.iter().map(|part| part.len()).sum());
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// A stream's id.
+    fn id(&mut self, epoch: u64, number: u64) {
+        self.line(b'$', digits(epoch) + 1 + digits(number));
+        decimal(&mut self.bytes, epoch);
+        self.bytes.push(b'-');
+        decimal(&mut self.bytes, number);
         self.bytes.extend_from_slice(b"\r\n");
     }
 
@@ -78,6 +94,11 @@ fn decimal(out: &mut Vec<u8>, number: u64) {
     }
 }
 
+/// How many digits a number has.
+fn digits(number: u64) -> usize {
+    number.checked_ilog10().map_or(1, |log| log as usize + 1)
+}
+
 /// How a script is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Calling {
@@ -90,22 +111,26 @@ pub(super) enum Calling {
 /// Names the keys and packs the operations.
 #[derive(Debug)]
 pub(super) struct Commands {
-    prefix: String,
+    /// What the keys of each partition begin with.
+    heads: Vec<String>,
 }
 
 impl Commands {
     pub(super) fn new(prefix: &str) -> Self {
+        let head = |partition| format!("{prefix}:{{p{partition}}}:");
         Self {
-            prefix: prefix.to_owned(),
+            heads: (0..PARTITIONS).map(head).collect(),
         }
     }
 
+    fn head(&self, partition: u16) -> &str {
+        let head = self.heads.get(usize::from(partition));
+        head.map(String::as_str).unwrap_or_default()
+    }
+
     fn key(&self, kind: &str, session: &Address) -> String {
-        format!(
-            "{}:{{p{}}}:{kind}:{session}",
-            self.prefix,
-            session.partition()
-        )
+        let head = self.head(session.partition());
+        format!("{head}{kind}:{session}")
     }
 
     fn log(&self, session: &Address) -> String {
@@ -113,33 +138,33 @@ impl Commands {
     }
 
     fn dirty(&self, partition: u16) -> String {
-        format!("{}:{{p{partition}}}:dirty", self.prefix)
+        format!("{}dirty", self.head(partition))
     }
 
     pub(super) fn append(&self, session: &Address, append: &Append) -> Packed {
         let mut packed = Packed::default();
         packed.bytes.reserve(append.entry.len() + 256);
-        let log = self.log(session);
         if let Some(writer) = &append.mark {
             let dirty = self.dirty(session.partition());
             packed.command(&["ZADD", &dirty, "0", &member(session, writer)]);
-            packed.command(&["PERSIST", &log]);
+            packed.command(&["PERSIST", &self.log(session)]);
         }
-        let id = id(append.at);
+        let (epoch, number) = (append.at.epoch, append.at.number);
         let trim = append.carry.as_ref().and(append.trim_below);
         // Never the entry itself: an emptied log could not tell where it ends.
-        let oldest = trim.map(|below| id_of(append.at.epoch, below.min(append.at.number)));
+        let oldest = trim.map(|below| below.min(number));
         let carry = append.carry.as_ref();
         packed.head(6 + if oldest.is_some() { 3 } else { 0 } + if carry.is_some() { 2 } else { 0 });
         packed.argument(b"XADD");
-        packed.argument(log.as_bytes());
+        let head = self.head(session.partition()).as_bytes();
+        packed.joined([head, b"log:", session.as_str().as_bytes()]);
         packed.argument(b"NOMKSTREAM");
-        if let Some(oldest) = &oldest {
+        if let Some(oldest) = oldest {
             packed.argument(b"MINID");
             packed.argument(b"~");
-            packed.argument(oldest.as_bytes());
+            packed.id(epoch, oldest);
         }
-        packed.argument(id.as_bytes());
+        packed.id(epoch, number);
         packed.argument(b"e");
         packed.argument(&append.entry);
         if let Some(carry) = carry {
@@ -308,11 +333,7 @@ fn evaluate(
 }
 
 fn id(place: Place) -> String {
-    id_of(place.epoch, place.number)
-}
-
-fn id_of(epoch: u64, number: u64) -> String {
-    format!("{epoch}-{number}")
+    format!("{}-{}", place.epoch, place.number)
 }
 
 /// Redis refuses expiries of zero (they delete) and those that overflow its clock.
