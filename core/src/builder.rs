@@ -419,14 +419,18 @@ fn writer_id(journal: &Path) -> Result<WriterId> {
     let failed = |e: std::io::Error| {
         Error::unavailable(
             "journal",
-            format!("cannot read or write {}", path.display()),
+            format!(
+                "cannot read or write {}; check the disk, and whether this user may write there",
+                path.display()
+            ),
             e,
         )
     };
-    match std::fs::read_to_string(&path) {
-        Ok(id) if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) => {
+    match std::fs::read(&path).map(String::from_utf8) {
+        Ok(Ok(id)) if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) => {
             return Ok(WriterId(id));
         }
+        // Half-written, or rotten: it gets a new name, and what it marked in Redis under the old one stays there.
         Ok(_) => {}
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         Err(e) => return Err(failed(e)),

@@ -148,7 +148,7 @@ impl Journal {
                 epoch: e.epoch,
                 record,
             };
-            pending.insert(e.id, p);
+            pending.insert_stranger(e.id, p);
         }
         let writer = Writer {
             current,

@@ -133,7 +133,7 @@ impl Window {
         }
         let mut kept = load;
         let mut start = 0;
-        // From the front: what goes is less than what stays.
+        // From the front: what goes is mostly less than what stays.
         while let Some(weight) = weights.get(start)
             && !kept.fits(self, self.low_percent)
         {

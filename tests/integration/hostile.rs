@@ -81,3 +81,21 @@ fn the_seeds_of_the_binary_formats_are_what_is_written_today() -> anyhow::Result
 fn shown(path: &Path) -> String {
     path.display().to_string()
 }
+
+#[tokio::test]
+async fn a_journal_whose_name_is_rotten_opens_under_a_new_one() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let writer = dir.path().join("journal").join("writer");
+    std::fs::create_dir_all(dir.path().join("journal"))?;
+    for rotten in [&b"\xff\xfe"[..], b"", b"\0\0", b"not a name"] {
+        std::fs::write(&writer, rotten)?;
+        let cache = scrollback::Cache::builder()
+            .store(scrollback::SledConfig::new(dir.path()))
+            .build()
+            .await?;
+        cache.close(std::time::Duration::from_secs(5)).await?;
+        let name = std::fs::read_to_string(&writer)?;
+        anyhow::ensure!(name.len() == 32, "{rotten:?}: {name}");
+    }
+    Ok(())
+}

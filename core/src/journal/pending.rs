@@ -10,7 +10,8 @@ use bytes::Bytes;
 use crate::key::Address;
 use crate::message::EntryId;
 
-/// An id so far ahead of the row is a stranger: no more calls overtake each other between getting an id and the journal.
+/// An id so far ahead of the row is a stranger: calls overtake each other between getting an id and the journal, or are
+/// refused there.
 const GAP: usize = 64;
 
 /// A row that is longer than this, and mostly empty, is cut: a session that the store refuses must not hold up its memory.
@@ -42,6 +43,11 @@ impl PendingEntries {
 
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Adds one of an earlier process, whose ids say nothing of those to come.
+    pub(super) fn insert_stranger(&mut self, id: EntryId, pending: Pending) {
+        self.strangers.insert(id, pending);
     }
 
     /// Adds one; the entry that it replaces.
@@ -91,9 +97,9 @@ impl PendingEntries {
         if self.row.len() > SPARSE && self.in_row < self.row.len() / 4 {
             self.leave_behind();
         }
-        if self.row.is_empty() {
+        if self.row.capacity() > SPARSE && self.row.len() < self.row.capacity() / 4 {
             // A burst is over.
-            self.row.shrink_to(SPARSE);
+            self.row.shrink_to(SPARSE.max(2 * self.row.len()));
         }
         Some(pending)
     }
@@ -119,6 +125,9 @@ impl PendingEntries {
                 self.strangers.insert(EntryId(self.first), pending);
             }
             self.first = self.first.wrapping_add(1);
+        }
+        if self.in_row == 0 {
+            self.row.clear();
         }
     }
 }
@@ -180,7 +189,11 @@ mod tests {
                 entries.remove(EntryId(n - 5));
             }
         }
-        assert!(entries.row.len() <= SPARSE + 1, "{}", entries.row.len());
+        assert!(
+            entries.row.capacity() <= 4 * SPARSE,
+            "{}",
+            entries.row.capacity()
+        );
         assert_eq!(entries.len(), 11);
         assert!((0..=5).all(|n| entries.get(EntryId(n)).is_some()));
     }

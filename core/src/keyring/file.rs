@@ -1,14 +1,15 @@
 //! The file of wrapped keys.
 //!
 //! ```text
-//! "SBK1" · print of the master key 8 · next number u64 · forgets u64 · crc32 u32
+//! "SBK2" · print of the master key 8 · next number u64 · forgets u64 · keys u64 · crc32 u32
 //! number u64 · session u128 · has author u8 · author u128 · nonce 24 · wrapped key 48 · crc32 u32      (a key; repeated)
 //! ```
 //! Integers are big-endian. New keys are appended; a destruction or a rotation writes the file anew beside it, fsyncs and
 //! renames. Numbers are given up to [`BLOCK`] above the head's next one, so that one whose key a power cut took is not
-//! given a second time.
+//! given a second time. The head tells with how many keys the file was written, so that one which lost some of them is
+//! refused: what they sealed would look forgotten. (A file that begins with "SBK1" does not tell; it is read all the same.)
 //!
-//! Invariants: what is cut off in the middle of an append was used for nothing that is durable; a file of which a write,
+//! Invariants: nothing is cut off before something is appended; what is cut off in the middle of an append was used for nothing that is durable; a file of which a write,
 //! an fsync or its rename failed half-way is not used again, a new one takes its place.
 
 use std::fs::{self, File, OpenOptions};
@@ -23,8 +24,11 @@ use super::{MasterKey, Owner};
 use crate::error::{Error, Result};
 use crate::fault_point::fault;
 
-const MAGIC: [u8; 4] = *b"SBK1";
-const HEAD: usize = 4 + 8 + 8 + 8 + 4;
+const MAGIC: [u8; 4] = *b"SBK2";
+const HEAD: usize = 4 + 8 + 8 + 8 + 8 + 4;
+/// Without the count of keys.
+const OLD_MAGIC: [u8; 4] = *b"SBK1";
+const OLD_HEAD: usize = HEAD - 8;
 const RECORD: usize = 8 + 16 + 1 + 16 + NONCE + WRAPPED + 4;
 const NONCE: usize = 24;
 /// A key and its authentication tag.
@@ -151,6 +155,8 @@ pub(super) struct KeyFile {
     made: u64,
     /// Numbers from here on are not reserved.
     ceiling: u64,
+    /// Behind `length` stands what an append left in part.
+    torn: bool,
     /// After a failure it is not known what of it a power cut leaves.
     broken: bool,
 }
@@ -164,9 +170,8 @@ impl KeyFile {
         let (content, sound) = read(path, &bytes, master)?;
         let file = OpenOptions::new().append(true).open(path);
         let file = file.map_err(|e| failed(path, "open", e))?;
-        // What an append left in part was used for nothing; and who was killed may have left the name not durable.
-        file.set_len(sound as u64)
-            .and_then(|()| file.sync_all())
+        // Who was killed may have left the name not durable.
+        file.sync_all()
             .and_then(|()| sync_dir(path))
             .map_err(|e| failed(path, "repair", e))?;
         let opened = Self {
@@ -176,6 +181,7 @@ impl KeyFile {
             made: content.next,
             // How many the last process gave above that is not known.
             ceiling: content.next,
+            torn: sound < bytes.len(),
             broken: false,
         };
         Ok((opened, content))
@@ -195,6 +201,7 @@ impl KeyFile {
             length: HEAD as u64,
             made: 1,
             ceiling: 1 + BLOCK,
+            torn: false,
             broken: false,
         };
         let content = Content {
@@ -217,6 +224,12 @@ impl KeyFile {
     /// Appends a key; not durable yet. There must be [room](Self::has_room).
     pub(super) fn append(&mut self, wrapped: &Wrapped) -> Result<()> {
         let bytes = wrapped.encode();
+        if self.torn {
+            // It was used for nothing, and nobody has refused the file for it.
+            let cut = self.file.set_len(self.length);
+            cut.map_err(|e| failed(&self.path, "repair", e))?;
+            self.torn = false;
+        }
         let written = fault("keys.write").and_then(|()| self.file.write_all(&bytes));
         if let Err(e) = written {
             // Cut off what was written in part, so that what follows can be read.
@@ -269,6 +282,7 @@ impl KeyFile {
         rename(&self.path)?;
         self.file = fresh;
         self.length = bytes.len() as u64;
+        self.torn = false;
         sync_dir(&self.path)
     }
 }
@@ -284,6 +298,7 @@ fn whole(master: &MasterKey, next: u64, forgets: u64, keys: &[Wrapped]) -> Vec<u
     bytes.extend_from_slice(&master.print());
     bytes.extend_from_slice(&next.to_be_bytes());
     bytes.extend_from_slice(&forgets.to_be_bytes());
+    bytes.extend_from_slice(&(keys.len() as u64).to_be_bytes());
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
     keys.iter()
         .for_each(|key| bytes.extend_from_slice(&key.encode()));
@@ -329,10 +344,16 @@ fn sync_dir(path: &Path) -> io::Result<()> {
 fn read(path: &Path, bytes: &[u8], master: &MasterKey) -> Result<(Content, usize)> {
     let refuse =
         |why: &str| Error::Config(vec![format!("the file of keys {}: {why}", path.display())]);
-    let damaged = || refuse("it is damaged; restore it from where you keep a copy of it");
-    let (head, mut rest) = bytes.split_at_checked(HEAD).ok_or_else(damaged)?;
+    let damaged = || {
+        refuse(
+            "it is damaged: keys are missing from it, and what they open would look forgotten; put the newest copy of it back",
+        )
+    };
+    let old = bytes.starts_with(&OLD_MAGIC);
+    let head = if old { OLD_HEAD } else { HEAD };
+    let (head, mut rest) = bytes.split_at_checked(head).ok_or_else(damaged)?;
     let mut fields = sealed(head).ok_or_else(damaged)?;
-    if take(&mut fields) != Some(MAGIC) {
+    if !matches!(take(&mut fields), Some(MAGIC | OLD_MAGIC)) {
         return Err(refuse("it is none, or of a newer program"));
     }
     if take(&mut fields) != Some(master.print()) {
@@ -343,6 +364,7 @@ fn read(path: &Path, bytes: &[u8], master: &MasterKey) -> Result<(Content, usize
     let (Some(next), Some(forgets)) = (take(&mut fields), take(&mut fields)) else {
         return Err(damaged());
     };
+    let written = take(&mut fields).map_or(0, u64::from_be_bytes);
     let mut content = Content {
         existed: true,
         next: u64::from_be_bytes(next),
@@ -363,6 +385,9 @@ fn read(path: &Path, bytes: &[u8], master: &MasterKey) -> Result<(Content, usize
         content.next = content.next.max(wrapped.number.saturating_add(1));
         content.keys.push(wrapped);
         rest = after;
+    }
+    if (content.keys.len() as u64) < written {
+        return Err(damaged());
     }
     Ok((content, bytes.len() - rest.len()))
 }

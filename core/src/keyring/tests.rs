@@ -109,6 +109,8 @@ fn a_torn_end_is_cut_off_and_damage_before_it_is_refused() {
         std::fs::write(&path, &whole[..whole.len() - cut]).unwrap();
         let keyring = open(&path, &master);
         assert!(keyring.unseal(b"x", &sealed[1]).unwrap().is_some());
+        let left = std::fs::read(&path).unwrap();
+        assert_eq!(left.len(), whole.len() - cut, "who only reads cuts nothing");
         keyring.seal((9, None), b"x", b"text").unwrap();
         drop(keyring);
         assert_eq!(open(&path, &master).len(), 3);
@@ -124,6 +126,61 @@ fn a_torn_end_is_cut_off_and_damage_before_it_is_refused() {
 }
 
 #[test]
+fn a_file_written_anew_that_lost_keys_is_refused_and_left_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, master) = (dir.path().join("keys"), MasterKey::generate());
+    let keyring = open(&path, &master);
+    let sealed: Vec<_> = (0..3)
+        .map(|n| keyring.seal((n, None), b"x", b"text").unwrap())
+        .collect();
+    keyring.rotate(&master).unwrap();
+    drop(keyring);
+    let whole = std::fs::read(&path).unwrap();
+    for cut in (1..300).step_by(13) {
+        let bad = &whole[..whole.len() - cut];
+        std::fs::write(&path, bad).unwrap();
+        let refused = Keyring::open(&path, &master).unwrap_err().to_string();
+        assert!(refused.contains("put the newest copy"), "{cut}: {refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), bad);
+    }
+    for at in whole.len() - 117..whole.len() {
+        let mut bad = whole.clone();
+        bad[at] ^= 1;
+        std::fs::write(&path, &bad).unwrap();
+        Keyring::open(&path, &master).unwrap_err();
+    }
+    std::fs::write(&path, &whole).unwrap();
+    let keyring = open(&path, &master);
+    assert!(
+        sealed
+            .iter()
+            .all(|s| keyring.unseal(b"x", s).unwrap().is_some())
+    );
+}
+
+#[test]
+fn a_file_without_a_count_of_its_keys_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, master) = (dir.path().join("keys"), MasterKey::generate());
+    let keyring = open(&path, &master);
+    let sealed = keyring.seal((1, None), b"x", b"text").unwrap();
+    drop(keyring);
+    let whole = std::fs::read(&path).unwrap();
+    let mut old = b"SBK1".to_vec();
+    old.extend_from_slice(&whole[4..28]);
+    old.extend_from_slice(&crc32fast::hash(&old).to_be_bytes());
+    old.extend_from_slice(&whole[40..]);
+    std::fs::write(&path, &old).unwrap();
+    let keyring = open(&path, &master);
+    assert!(keyring.unseal(b"x", &sealed).unwrap().is_some());
+    keyring.rotate(&master).unwrap();
+    drop(keyring);
+    assert!(std::fs::read(&path).unwrap().starts_with(b"SBK2"));
+    let keyring = open(&path, &master);
+    assert!(keyring.unseal(b"x", &sealed).unwrap().is_some());
+}
+
+#[test]
 fn a_torn_end_of_several_keys_is_cut_off() {
     let dir = tempfile::tempdir().unwrap();
     let (path, master) = (dir.path().join("keys"), MasterKey::generate());
@@ -133,7 +190,7 @@ fn a_torn_end_of_several_keys_is_cut_off() {
         .collect();
     drop(keyring);
     let mut torn = std::fs::read(&path).unwrap();
-    let (whole, record) = (torn.len(), (torn.len() - 32) / 4);
+    let (whole, record) = (torn.len(), (torn.len() - 40) / 4);
     torn[whole - 2 * record..].fill(0);
     std::fs::write(&path, &torn).unwrap();
     let keyring = open(&path, &master);

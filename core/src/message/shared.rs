@@ -86,16 +86,20 @@ impl Messages {
         if self.from * 4 < self.len() {
             return;
         }
-        // Mostly nobody holds a clone any more: then no message that stays is touched.
-        let Some(slots) = Arc::get_mut(&mut self.slots) else {
+        // Mostly nobody holds a clone any more: then no message that stays is touched. Much more room than is needed is
+        // given back.
+        let (from, to, roomy) = (self.from, self.to, 2 * self.len() + 2 * ROOM);
+        let slots = Arc::get_mut(&mut self.slots).filter(|slots| slots.len() <= roomy);
+        let Some(slots) = slots else {
             *self = self.iter().cloned().collect();
             return;
         };
-        for slot in slots.iter_mut().take(self.from) {
-            slot.take();
-        }
-        slots.rotate_left(self.from);
-        (self.from, self.to) = (0, self.len());
+        let (shown, behind) = slots.split_at_mut(to);
+        let gone = shown.iter_mut().take(from);
+        // Behind stands what a clone had appended.
+        gone.chain(behind).for_each(|slot| drop(slot.take()));
+        shown.rotate_left(from);
+        (self.from, self.to) = (0, to - from);
     }
 
     /// Takes one out.
@@ -251,18 +255,24 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_appended_behind_is_let_go_of_with_the_list() {
+    fn what_somebody_else_appended_behind_is_let_go_of_too() {
         let mut messages = of(0..4);
         let mut other = messages.clone();
         other.push(said(9));
         let newest = Arc::downgrade(other.last().unwrap());
         drop(other);
-        // The slot behind is taken, and stays so when the others move.
         messages.drop_first(2);
+        assert!(newest.upgrade().is_none());
         messages.push(said(5));
         assert_eq!(texts(&messages), ["2", "3", "5"]);
-        drop(messages);
-        assert!(newest.upgrade().is_none());
+    }
+
+    #[test]
+    fn room_for_many_is_given_back_when_few_are_left() {
+        let mut messages = of(0..1_000);
+        messages.drop_first(960);
+        assert_eq!((messages.len(), messages[0].text.as_str()), (40, "960"));
+        assert!(messages.slots.len() <= 100, "{}", messages.slots.len());
     }
 
     #[test]

@@ -77,13 +77,13 @@ pub(crate) fn prepare(
         }
         m.tokens = engine.window.count(&m.text);
         size += m.bytes();
+        if !out.is_empty() {
+            within(together, "what is appended at once", size)?;
+        }
         out.push(Arc::new(m));
     }
     if out.is_empty() {
         return Err(Error::Invalid("no message to append".into()));
-    }
-    if out.len() > 1 {
-        within(together, "what is appended at once", size)?;
     }
     Ok(out)
 }

@@ -30,19 +30,20 @@ pub(super) enum Placing {
 const RACES: usize = 8;
 
 impl Cell {
-    /// Before an attempt that follows others which lost: gives way to who places again all it holds; over all attempts within
-    /// half of a call's deadline. Then it looks where the log ends now: who has paused and does not look is behind for
+    /// Before an attempt that follows others which lost: gives way to who places again all it holds; the pauses of all attempts
+    /// take half of a call's deadline. Then it looks where the log ends now: who has paused and does not look is behind for
     /// certain when the other goes on writing. Whose entry `mine` stands by now has not lost: what others said meanwhile might
     /// push it out of its own context.
     pub(super) async fn give_way(
         &self,
         engine: &Call<'_>,
         attempt: usize,
+        away: bool,
         mine: Option<EntryId>,
     ) -> Result<()> {
         const PAUSE: Duration = Duration::from_millis(2);
         let stands = |id| self.inner.lock().find(id).is_none_or(|p| !p.is_unplaced());
-        if attempt < RACES || engine.hot_is_away() || mine.is_some_and(stands) {
+        if attempt < RACES || away || mine.is_some_and(stands) {
             return Ok(());
         }
         engine.hot.pause(PAUSE).await;
@@ -57,7 +58,7 @@ impl Cell {
     pub(crate) async fn settle_in(&self, engine: &Call<'_>) -> Result<bool> {
         let mut away = false;
         for attempt in 0..ATTEMPTS {
-            self.give_way(engine, attempt, None).await?;
+            self.give_way(engine, attempt, away, None).await?;
             away = self.ready(engine, away).await?;
             match self.place_pending(engine, None, away).await? {
                 Placing::Done => return Ok(away),
