@@ -25,6 +25,9 @@ async fn it_answers_mentions_replies_and_private_chats_and_only_listens_otherwis
         (answer.reference, answer.enforce_nonce),
         (Some(asked), true)
     );
+    // The answer is noted once Discord has taken it; who replies within that moment comes before it.
+    let so_far = ["just talking", "@Scrollback hello", "re: @Scrollback hello"];
+    bot.reads(&stage.key(channel), &so_far).await;
     fake.reply(channel, ann, answer.id, "and you?");
     assert_eq!(stage.said(channel, 2).await[1], "re: and you?");
     let private = fake.dm(stage.bob);

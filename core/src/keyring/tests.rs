@@ -10,6 +10,12 @@ fn open(path: &Path, master: &MasterKey) -> Keyring {
     Keyring::open(path, master).unwrap()
 }
 
+/// Something sealed for each of so many owners.
+fn sealed_by(keyring: &Keyring, owners: u128) -> Vec<Sealed> {
+    let seal = |n| keyring.seal((n, None), b"x", b"text").unwrap();
+    (0..owners).map(seal).collect()
+}
+
 const fn all_of(author: Option<u128>) -> Doomed {
     Doomed {
         session: SESSION,
@@ -100,9 +106,7 @@ fn a_torn_end_is_cut_off_and_damage_before_it_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (path, master) = (dir.path().join("keys"), MasterKey::generate());
     let keyring = open(&path, &master);
-    let sealed: Vec<_> = (0..3)
-        .map(|n| keyring.seal((n, None), b"x", b"text").unwrap())
-        .collect();
+    let sealed = sealed_by(&keyring, 3);
     drop(keyring);
     let whole = std::fs::read(&path).unwrap();
     for cut in 1..60 {
@@ -130,9 +134,7 @@ fn a_file_written_anew_that_lost_keys_is_refused_and_left_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let (path, master) = (dir.path().join("keys"), MasterKey::generate());
     let keyring = open(&path, &master);
-    let sealed: Vec<_> = (0..3)
-        .map(|n| keyring.seal((n, None), b"x", b"text").unwrap())
-        .collect();
+    let sealed = sealed_by(&keyring, 3);
     keyring.rotate(&master).unwrap();
     drop(keyring);
     let whole = std::fs::read(&path).unwrap();
@@ -185,9 +187,7 @@ fn a_torn_end_of_several_keys_is_cut_off() {
     let dir = tempfile::tempdir().unwrap();
     let (path, master) = (dir.path().join("keys"), MasterKey::generate());
     let keyring = open(&path, &master);
-    let sealed: Vec<_> = (0..4)
-        .map(|n| keyring.seal((n, None), b"x", b"text").unwrap())
-        .collect();
+    let sealed = sealed_by(&keyring, 4);
     drop(keyring);
     let mut torn = std::fs::read(&path).unwrap();
     let (whole, record) = (torn.len(), (torn.len() - 40) / 4);

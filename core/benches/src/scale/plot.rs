@@ -65,6 +65,8 @@ fn picture(sizes: &[Size], svg: &mut String) -> anyhow::Result<()> {
             ("sans-serif", 20),
         )
         .margin(16)
+        // Half of the last label.
+        .margin_right(48)
         .x_label_area_size(48)
         .y_label_area_size(64)
         .build_cartesian_2d(
