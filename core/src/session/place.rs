@@ -38,12 +38,11 @@ impl Cell {
         &self,
         engine: &Call<'_>,
         attempt: usize,
-        away: bool,
         mine: Option<EntryId>,
     ) -> Result<()> {
         const PAUSE: Duration = Duration::from_millis(2);
         let stands = |id| self.inner.lock().find(id).is_none_or(|p| !p.is_unplaced());
-        if attempt < RACES || away || mine.is_some_and(stands) {
+        if attempt < RACES || engine.hot_is_away() || mine.is_some_and(stands) {
             return Ok(());
         }
         engine.hot.pause(PAUSE).await;
@@ -58,7 +57,7 @@ impl Cell {
     pub(crate) async fn settle_in(&self, engine: &Call<'_>) -> Result<bool> {
         let mut away = false;
         for attempt in 0..ATTEMPTS {
-            self.give_way(engine, attempt, away, None).await?;
+            self.give_way(engine, attempt, None).await?;
             away = self.ready(engine, away).await?;
             match self.place_pending(engine, None, away).await? {
                 Placing::Done => return Ok(away),
