@@ -9,8 +9,9 @@
 //! given a second time. The head tells with how many keys the file was written, so that one which lost some of them is
 //! refused: what they sealed would look forgotten. (A file that begins with "SBK1" does not tell; it is read all the same.)
 //!
-//! Invariants: nothing is cut off before something is appended; what is cut off in the middle of an append was used for nothing that is durable; a file of which a write,
-//! an fsync or its rename failed half-way is not used again, a new one takes its place.
+//! Invariants: nothing is cut off before something is appended; what is cut off in the middle of an append was used for
+//! nothing that is durable; a file of which a write, an fsync or its rename failed half-way is not used again, a new one
+//! takes its place.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
