@@ -41,18 +41,26 @@ pub fn draw(sizes: &[Size], path: &Path) -> anyhow::Result<()> {
     std::fs::write(path, svg).with_context(|| format!("cannot write {}", path.display()))
 }
 
+fn sessions(size: &Size) -> f64 {
+    count(size.sessions as u64)
+}
+
+/// A curve: each size's value as a multiple of the first one's.
+fn points(sizes: &[Size], value: fn(&Size) -> f64) -> Vec<(f64, f64)> {
+    let first = sizes.first().map_or(1.0, value);
+    sizes
+        .iter()
+        .map(|size| (sessions(size), value(size) / first))
+        .collect()
+}
+
 fn picture(sizes: &[Size], svg: &mut String) -> anyhow::Result<()> {
     let [first, .., last] = sizes else {
         anyhow::bail!("a plot needs two sizes at least");
     };
-    let sessions = |s: &Size| count(s.sessions as u64);
-    let of = |value: fn(&Size) -> f64| {
-        let points = sizes
-            .iter()
-            .map(move |s| (sessions(s), value(s) / value(first)));
-        points.collect::<Vec<_>>()
-    };
-    let all = CURVES.iter().flat_map(|(_, _, value)| of(*value));
+    let all = CURVES
+        .iter()
+        .flat_map(|(_, _, value)| points(sizes, *value));
     let highest = all.map(|(_, y)| y).fold(1.5, f64::max);
     let area = SVGBackend::with_string(svg, PIXELS).into_drawing_area();
     area.fill(&WHITE)?;
@@ -84,7 +92,7 @@ fn picture(sizes: &[Size], svg: &mut String) -> anyhow::Result<()> {
         .light_line_style(RGBColor(238, 238, 238))
         .draw()?;
     for (name, colour, value) in CURVES {
-        let points = of(value);
+        let points = points(sizes, value);
         chart
             .draw_series(LineSeries::new(
                 points.iter().copied(),
