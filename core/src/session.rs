@@ -280,7 +280,7 @@ impl Session {
     /// An outage of the store.
     pub async fn knows(&self, platform_id: impl ToString) -> Result<bool> {
         let id = platform_id.to_string();
-        let seen = self.cell.seen(&self.engine, Some(&id)).await?;
+        let seen = self.cell.seen_one(&self.engine, &id).await?;
         Ok(matches!(seen, Seen::At(_)))
     }
 

@@ -255,11 +255,11 @@ pub trait Store: Send + Sync + Debug + 'static {
         Ok(None)
     }
 
-    /// What is known of a platform id in the session.
+    /// For each of these platform ids, what is known of it in the session.
     ///
     /// # Errors
     /// As [`allot`](Self::allot).
-    fn find(&self, session: &Address, platform_id: &str) -> Result<Option<Found>>;
+    fn find(&self, session: &Address, platform_ids: &[&str]) -> Result<Vec<Option<Found>>>;
 
     /// Stores entries of many sessions, durably; in one step or, a large flush, in several.
     ///

@@ -1,4 +1,5 @@
-//! A store that never answers (P6, P11, P12): calls return, what is hot goes on until the backlog is full, nothing is lost.
+//! A store that never answers (P6, P11, P12): calls return, what is hot goes on until the backlog is full, nothing is lost. And how
+//! often one is asked.
 
 use std::time::{Duration, Instant};
 
@@ -101,4 +102,49 @@ async fn a_store_that_refused_for_long_is_used_again_soon_after_it_is_back() {
     let took = began.elapsed();
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert_eq!(history(&session).await, texts(1..=2));
+}
+
+/// A message whose id is no number: whether it has come before the context, only the store can tell.
+fn named(n: u32) -> Message {
+    say(&format!("x{n}"), &format!("m{n}"))
+}
+
+#[tokio::test]
+async fn a_backlog_is_placed_again_with_one_question_to_the_store() {
+    let world = World::in_memory();
+    let a = world.cache("a").await;
+    let session = a.session(key("c"));
+    fill(&session, 1..=20).await;
+    a.flush().await.unwrap();
+    world.hot.set_away(true);
+    for n in 21..=60 {
+        session.append(named(n)).await.unwrap();
+    }
+    world.hot.set_away(false);
+    let before = world.store.finds();
+    let placed = context(&session).await;
+    assert_eq!(world.store.finds() - before, 1);
+    assert_eq!(placed.last(), texts(60..=60).last());
+    a.flush().await.unwrap();
+    assert_eq!(history(&session).await, texts(1..=60));
+    assert!(a.verify().await.unwrap().violations.is_empty());
+}
+
+#[tokio::test]
+async fn many_messages_at_once_are_judged_with_one_question_to_the_store() {
+    let world = World::in_memory();
+    let a = world.cache("a").await;
+    let session = a.session(key("c"));
+    for n in 1..=20 {
+        session.append(named(n)).await.unwrap();
+    }
+    a.flush().await.unwrap();
+    world.hot.set_away(true);
+    let b = world.cache("b").await;
+    let session = b.session(key("c"));
+    context(&session).await;
+    let before = world.store.finds();
+    session.append_all((1..=40).map(named)).await.unwrap();
+    assert_eq!(world.store.finds() - before, 1);
+    assert_eq!(history(&session).await, texts(1..=40));
 }

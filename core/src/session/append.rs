@@ -62,7 +62,7 @@ impl Cell {
         count(&engine.counters.touches);
         for attempt in 0..ATTEMPTS {
             let mine = course.mine.map(|(id, _)| id);
-            let tried = match self.give_way(&call, attempt, mine).await {
+            let tried = match self.give_way(&call, attempt, course.away, mine).await {
                 Ok(()) => self.attempt(&call, &draft, &mut course).await,
                 Err(e) => Err(e),
             };

@@ -150,6 +150,9 @@ impl std::fmt::Debug for Kinds {
 /// How many parts the map of cells is split into, to keep lookups from waiting on each other.
 const SHARDS: usize = 16;
 
+/// What the store answered of platform ids; `None` for one that it has never heard of.
+pub(crate) type Told = HashMap<String, Option<Found>>;
+
 #[derive(Debug)]
 pub(crate) struct Engine {
     /// Asked only within a [`Call`](crate::session::call::Call)'s time.
@@ -412,25 +415,16 @@ impl Engine {
         grown
     }
 
-    /// What the store knows of platform ids; those it does not know are left out.
-    pub(crate) async fn found(
-        &self,
-        session: &Address,
-        ids: Vec<String>,
-    ) -> Result<HashMap<String, Found>> {
+    /// What the store knows of platform ids.
+    pub(crate) async fn found(&self, session: &Address, ids: Vec<String>) -> Result<Told> {
         if ids.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(Told::new());
         }
         let session = session.clone();
         self.blocking(move |s| {
-            let found = |id: String| match s.find(&session, &id) {
-                Ok(found) => Ok(found.map(|f| (id, f))),
-                Err(e) => Err(e),
-            };
-            ids.into_iter()
-                .map(found)
-                .filter_map(Result::transpose)
-                .collect()
+            let asked: Vec<_> = ids.iter().map(String::as_str).collect();
+            let found = s.find(&session, &asked)?;
+            Ok(ids.into_iter().zip(found).collect())
         })
         .await
     }

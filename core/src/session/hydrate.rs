@@ -187,7 +187,7 @@ impl Cell {
         // A log that came back older may hold what was deleted, or said again, since.
         let ids = extras.iter().flat_map(|d| d.entry.platform_ids()).collect();
         let found = engine.found(&self.address, ids).await?;
-        let settled = |id: &str| matches!(found.get(id), Some(Found::At(_) | Found::Gone));
+        let settled = |id: &str| matches!(found.get(id), Some(Some(Found::At(_) | Found::Gone)));
         for d in &mut extras {
             let erased = stored.erased.apply(epoch, &mut d.entry);
             if d.entry.strip(settled) || erased {

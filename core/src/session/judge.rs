@@ -11,7 +11,7 @@ use crate::fold::Mention;
 use crate::message::{Body, Entry, Message, Seq, State};
 use crate::session::cell::Cell;
 use crate::session::draft::Draft;
-use crate::session::engine::Engine;
+use crate::session::engine::{Engine, Told};
 use crate::store::Found;
 
 /// What a current replica says of a draft.
@@ -35,6 +35,13 @@ pub(super) enum Seen {
     },
     /// One stands here; 0 when it was deleted.
     At(Seq),
+}
+
+/// What the replica alone says of a platform id.
+enum Local {
+    Seen(Seen),
+    /// The store must be asked. An edit that came before the message is held here: its text, and when it was made.
+    Ask(Option<(String, u64)>),
 }
 
 impl Cell {
@@ -63,7 +70,7 @@ impl Cell {
                     at_ms: *at_ms,
                 }))
             }
-            Draft::Delete { id } => Ok(match self.seen(engine, Some(id)).await? {
+            Draft::Delete { id } => Ok(match self.seen_one(engine, id).await? {
                 Seen::At(seq) if seq == Seq::default() => Verdict::Duplicate(seq),
                 _ => Verdict::Append(Body::Delete { id: id.clone() }),
             }),
@@ -110,8 +117,10 @@ impl Cell {
     ) -> Result<Verdict> {
         let mut fresh = Vec::with_capacity(messages.len());
         let mut at = None;
-        for m in messages {
-            match self.seen(engine, m.id.as_deref()).await? {
+        let mut told = Told::new();
+        for (n, m) in messages.iter().enumerate() {
+            let rest = messages.get(n + 1..).unwrap_or_default();
+            match self.seen(engine, m, rest, &mut told).await? {
                 Seen::New => fresh.push(Some(Arc::clone(m))),
                 Seen::Edited { text, at_ms } => {
                     fresh.push(Some(edited(engine, m, text, at_ms)));
@@ -126,47 +135,83 @@ impl Cell {
     }
 
     /// What is known of a message with this platform id.
-    pub(super) async fn seen(&self, engine: &Engine, id: Option<&str>) -> Result<Seen> {
-        let Some(id) = id else { return Ok(Seen::New) };
-        if planted(Plant::NoDuplicateCheck) {
-            return Ok(Seen::New);
+    pub(super) async fn seen_one(&self, engine: &Engine, id: &str) -> Result<Seen> {
+        match self.local(id) {
+            Local::Seen(seen) => Ok(seen),
+            Local::Ask(ahead) => {
+                let mut told = Box::pin(engine.found(&self.address, vec![id.to_owned()])).await?;
+                Ok(seen_by(told.remove(id).flatten(), ahead))
+            }
         }
-        let ahead = {
-            let inner = self.inner.lock();
-            let fold = inner.replica.as_ref().map(|r| &r.fold);
-            if fold.is_some_and(|fold| fold.is_new(id)) {
-                return Ok(Seen::New);
-            }
-            match fold.and_then(|fold| fold.mention(id)) {
-                Some(Mention::At(seq)) => return Ok(Seen::At(seq)),
-                Some(Mention::Gone(_)) => return Ok(Seen::At(Seq::default())),
-                Some(Mention::Ahead(_)) | None => {}
-            }
-            // Said with its message, or a log without the edit (trimmed, or merged from the cut on) would not show it.
-            let ahead = fold.and_then(|fold| fold.ahead_of(id));
-            ahead.map(|(text, at_ms)| (text.to_owned(), at_ms))
+    }
+
+    /// What is known of a message by its platform id. The store is asked at most once, of the others that follow as well.
+    async fn seen(
+        &self,
+        engine: &Engine,
+        message: &Message,
+        rest: &[Arc<Message>],
+        told: &mut Told,
+    ) -> Result<Seen> {
+        let Some(id) = message.id.as_deref() else {
+            return Ok(Seen::New);
         };
-        let (address, id) = (self.address.clone(), id.to_owned());
-        let found = Box::pin(engine.blocking(move |s| s.find(&address, &id))).await?;
-        let stored = match found {
-            Some(Found::At(seq)) => return Ok(Seen::At(seq)),
-            Some(Found::Gone) => return Ok(Seen::At(Seq::default())),
-            Some(Found::Ahead { text, at_ms }) => Some((text, at_ms)),
-            None => None,
+        let ahead = match self.local(id) {
+            Local::Seen(seen) => return Ok(seen),
+            Local::Ask(ahead) => ahead,
         };
-        // Of two at the same time the one that came later, which the store may not have.
-        let newest = stored.into_iter().chain(ahead).max_by_key(|(_, at)| *at);
-        Ok(newest.map_or(Seen::New, |(text, at_ms)| Seen::Edited { text, at_ms }))
+        if !told.contains_key(id) {
+            let rest = rest.iter().filter_map(|m| m.id.clone());
+            let ids = std::iter::once(id.to_owned()).chain(rest);
+            told.extend(Box::pin(self.told(engine, ids)).await?);
+        }
+        Ok(seen_by(told.get(id).cloned().flatten(), ahead))
+    }
+
+    /// What the store says of those of these platform ids of which the replica cannot tell: one call, however many they are.
+    pub(super) async fn told(
+        &self,
+        engine: &Engine,
+        ids: impl Iterator<Item = String>,
+    ) -> Result<Told> {
+        let unsure = ids.filter(|id| matches!(self.local(id), Local::Ask(_)));
+        engine.found(&self.address, unsure.collect()).await
+    }
+
+    fn local(&self, id: &str) -> Local {
+        if planted(Plant::NoDuplicateCheck) {
+            return Local::Seen(Seen::New);
+        }
+        let inner = self.inner.lock();
+        let Some(fold) = inner.replica.as_ref().map(|r| &r.fold) else {
+            return Local::Ask(None);
+        };
+        if fold.is_new(id) {
+            return Local::Seen(Seen::New);
+        }
+        match fold.mention(id) {
+            Some(Mention::At(seq)) => return Local::Seen(Seen::At(seq)),
+            Some(Mention::Gone(_)) => return Local::Seen(Seen::At(Seq::default())),
+            Some(Mention::Ahead(_)) | None => {}
+        }
+        // Said with its message, or a log without the edit (trimmed, or merged from the cut on) would not show it.
+        let ahead = fold.ahead_of(id);
+        Local::Ask(ahead.map(|(text, at_ms)| (text.to_owned(), at_ms)))
     }
 
     /// What an entry that must be placed again still has to say: its messages may have come by another
-    /// way meanwhile, its state may have been overtaken. `None` when nothing is left.
-    pub(super) async fn still(&self, engine: &Engine, mut entry: Entry) -> Result<Option<Entry>> {
+    /// way meanwhile, its state may have been overtaken. `None` when nothing is left. `told`: what the store has been asked already.
+    pub(super) async fn still(
+        &self,
+        engine: &Engine,
+        mut entry: Entry,
+        told: &mut Told,
+    ) -> Result<Option<Entry>> {
         match &mut entry.body {
             Body::Messages(messages) => {
                 for slot in messages.iter_mut() {
                     let Some(m) = slot else { continue };
-                    match self.seen(engine, m.id.as_deref()).await? {
+                    match self.seen(engine, m, &[], told).await? {
                         Seen::New => {}
                         Seen::Edited { text, at_ms } => *m = edited(engine, m, text, at_ms),
                         Seen::At(_) => *slot = None,
@@ -187,6 +232,19 @@ impl Cell {
             _ => Ok(Some(entry)),
         }
     }
+}
+
+/// What the store and the replica together say of a platform id.
+fn seen_by(found: Option<Found>, ahead: Option<(String, u64)>) -> Seen {
+    let stored = match found {
+        Some(Found::At(seq)) => return Seen::At(seq),
+        Some(Found::Gone) => return Seen::At(Seq::default()),
+        Some(Found::Ahead { text, at_ms }) => Some((text, at_ms)),
+        None => None,
+    };
+    // Of two at the same time the one that came later, which the store may not have.
+    let newest = stored.into_iter().chain(ahead).max_by_key(|(_, at)| *at);
+    newest.map_or(Seen::New, |(text, at_ms)| Seen::Edited { text, at_ms })
 }
 
 /// A message as an edit left it that came before it, if that is no older than the text it has.

@@ -38,11 +38,12 @@ impl Cell {
         &self,
         engine: &Call<'_>,
         attempt: usize,
+        away: bool,
         mine: Option<EntryId>,
     ) -> Result<()> {
         const PAUSE: Duration = Duration::from_millis(2);
         let stands = |id| self.inner.lock().find(id).is_none_or(|p| !p.is_unplaced());
-        if attempt < RACES || engine.hot_is_away() || mine.is_some_and(stands) {
+        if attempt < RACES || away || mine.is_some_and(stands) {
             return Ok(());
         }
         engine.hot.pause(PAUSE).await;
@@ -57,7 +58,7 @@ impl Cell {
     pub(crate) async fn settle_in(&self, engine: &Call<'_>) -> Result<bool> {
         let mut away = false;
         for attempt in 0..ATTEMPTS {
-            self.give_way(engine, attempt, None).await?;
+            self.give_way(engine, attempt, away, None).await?;
             away = self.ready(engine, away).await?;
             match self.place_pending(engine, None, away).await? {
                 Placing::Done => return Ok(away),
@@ -91,20 +92,21 @@ impl Cell {
         order: Vec<EntryId>,
         away: bool,
     ) -> Result<Placing> {
-        for id in order {
-            let pending = self
-                .inner
-                .lock()
-                .find(id)
-                .map(|p| (p.record.clone(), p.conditional));
-            let Some((record, conditional)) = pending else {
+        let waiting = self.waiting(engine, &order)?;
+        // Asked of all that wait at once: a call of the store for each would take what is left of the deadline, of this
+        // call and of those that wait behind it.
+        let ids = waiting
+            .iter()
+            .flat_map(|(_, entry, _)| entry.platform_ids());
+        let mut told = self.told(engine, ids).await?;
+        for (id, entry, conditional) in waiting {
+            if self.inner.lock().find(id).is_none() {
                 continue;
-            };
-            let entry: Entry = engine.codec.read_entry(&self.address, &record)?;
+            }
             let left = if conditional {
                 None
             } else {
-                self.still(engine, entry.clone()).await?
+                self.still(engine, entry.clone(), &mut told).await?
             };
             if !conditional && left.as_ref() != Some(&entry) && self.is_stored(engine, id).await? {
                 // Another process took it over and made it durable: the replica is older than that, and what comes
@@ -122,11 +124,28 @@ impl Cell {
                 self.replace(engine, id, record);
             }
             match self.place_one(engine, id, away).await? {
-                Placing::Done => {}
+                // It stands now; what the store said of it before that is old.
+                Placing::Done => entry.platform_ids().for_each(|id| drop(told.remove(&id))),
                 other => return Ok(other),
             }
         }
         Ok(Placing::Done)
+    }
+
+    /// Pending entries as they are now, and whether each is conditional.
+    fn waiting(&self, engine: &Engine, order: &[EntryId]) -> Result<Vec<(EntryId, Entry, bool)>> {
+        let pending: Vec<_> = {
+            let inner = self.inner.lock();
+            let found = order.iter().filter_map(|id| inner.find(*id));
+            found
+                .map(|p| (p.id, p.record.clone(), p.conditional))
+                .collect()
+        };
+        let entries = pending.into_iter().map(|(id, record, conditional)| {
+            let entry = engine.codec.read_entry(&self.address, &record)?;
+            Ok((id, entry, conditional))
+        });
+        entries.collect()
     }
 
     /// True when an entry is durable already; a store that does not answer holds nobody up.

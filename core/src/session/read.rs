@@ -14,7 +14,7 @@ use crate::message::{Body, Entry, EntryId, Message, Seq, State};
 use crate::session::Context;
 use crate::session::call::Call;
 use crate::session::cell::{Cell, Due};
-use crate::session::engine::{Engine, count};
+use crate::session::engine::{Engine, Told, count};
 use crate::store::{Found, Page};
 
 /// A page's largest size, so that no caller reads a whole history into memory by accident.
@@ -361,14 +361,14 @@ impl Cell {
 
 /// Gives messages that are not durable the texts of edits that are, and leaves out those that were
 /// deleted: a log that came back older, or an entry that still waits, may hold them.
-fn apply_found(found: &HashMap<String, Found>, overlay: &mut Overlay) {
+fn apply_found(found: &Told, overlay: &mut Overlay) {
     for (_, entry) in overlay.iter_mut() {
         let Body::Messages(messages) = &mut entry.body else {
             continue;
         };
         for slot in messages {
             let id = slot.as_ref().and_then(|m| m.id.as_ref());
-            match (id.and_then(|id| found.get(id)), slot.as_mut()) {
+            match (id.and_then(|id| found.get(id)?.as_ref()), slot.as_mut()) {
                 (Some(Found::Gone), _) => *slot = None,
                 (Some(Found::Ahead { text, at_ms }), Some(m))
                     if m.edited_ms.is_none_or(|e| e <= *at_ms) =>

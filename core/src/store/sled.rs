@@ -360,8 +360,8 @@ impl Store for SledStore {
         }
     }
 
-    fn find(&self, session: &Address, platform_id: &str) -> Result<Option<Found>> {
-        self.read(|txn| read::find(txn, session, platform_id))
+    fn find(&self, session: &Address, platform_ids: &[&str]) -> Result<Vec<Option<Found>>> {
+        self.read(|txn| read::find(txn, session, platform_ids))
     }
 
     fn flush(&self, batch: &[SessionFlush]) -> Result<Vec<SessionFlushed>> {

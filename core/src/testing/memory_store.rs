@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use self::log::{Log, Place};
 use crate::error::{Error, Result};
 use crate::key::Address;
-use crate::message::{Author, Body, EntryId, Message, Seq};
+use crate::message::{Author, EntryId, Message, Seq};
 use crate::store::{
     Checked, Erase, Erased, Found, Known, Page, SessionFlush, SessionFlushed, Store, Stored,
 };
@@ -143,24 +143,11 @@ impl Store for MemoryStore {
         })
     }
 
-    fn find(&self, session: &Address, platform_id: &str) -> Result<Option<Found>> {
+    fn find(&self, session: &Address, platform_ids: &[&str]) -> Result<Vec<Option<Found>>> {
         self.run(|inner| {
-            let Some(log) = inner.sessions.get(session.as_str()) else {
-                return Ok(None);
-            };
-            Ok(match log.places.get(platform_id) {
-                None => None,
-                Some(Place::At(seq)) => Some(Found::At(*seq)),
-                Some(Place::Gone) => Some(Found::Gone),
-                Some(Place::Ahead(n)) => match log.entries.get(n).map(|e| e.body.clone()) {
-                    Some(Body::Edit {
-                        text: Some(text),
-                        at_ms,
-                        ..
-                    }) => Some(Found::Ahead { text, at_ms }),
-                    _ => None,
-                },
-            })
+            let log = inner.sessions.get(session.as_str());
+            let found = platform_ids.iter().map(|id| log.and_then(|l| l.found(id)));
+            Ok(found.collect())
         })
     }
 

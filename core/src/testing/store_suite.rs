@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::codec::{self, Kind};
 use crate::key::{Address, SessionKey};
 use crate::message::{Author, Body, Entry, EntryId, Message, Seq, State};
-use crate::store::{FlushEntry, Flushed, Page, SessionFlush, Store};
+use crate::store::{FlushEntry, Flushed, Found, Page, SessionFlush, Store};
 
 mod erasing;
 mod meaning;
@@ -91,6 +91,12 @@ macro_rules! store_contract {
     )* };
     (@list $make:expr; $($name:ident)*) => { &[$((stringify!($name), $name as Fact)),*] };
     ($make:expr) => { $crate::store_contract!(@facts stamp $make); };
+}
+
+fn find(store: &dyn Store, at: &Address, id: &str) -> Option<Found> {
+    let mut found = store.find(at, &[id]).unwrap();
+    assert_eq!(found.len(), 1);
+    found.remove(0)
 }
 
 /// The session of most facts.
@@ -209,7 +215,7 @@ fn all_of(store: &dyn Store, at: &Address, ids: &[&str]) -> Vec<u8> {
         .iter()
         .for_each(|t| out.extend(t.as_bytes()));
     for id in ids {
-        out.extend(format!("{:?}", store.find(at, id).unwrap()).into_bytes());
+        out.extend(format!("{:?}", find(store, at, id)).into_bytes());
     }
     out
 }
@@ -239,7 +245,7 @@ pub fn a_session_without_a_row_has_nothing(store: &dyn Store) {
     assert!(store.window(&here()).unwrap().is_none());
     let known = store.known(&here(), &[EntryId(1), EntryId(2)]).unwrap();
     assert_eq!((known.epoch, known.numbers), (0, vec![None, None]));
-    assert_eq!(store.find(&here(), "1").unwrap(), None);
+    assert_eq!(store.find(&here(), &["1", "2"]).unwrap(), [None, None]);
     assert!(store.history(&here(), Page::default()).unwrap().is_empty());
     assert!(store.sessions(None, 10).unwrap().is_empty());
     assert!(store.sessions_of(&ann()).unwrap().is_empty());

@@ -90,10 +90,18 @@ pub(super) fn known(txn: &mut Txn<'_>, address: &Address, ids: &[EntryId]) -> Ou
     })
 }
 
-pub(super) fn find(txn: &mut Txn<'_>, address: &Address, id: &str) -> Outcome<Option<Found>> {
+pub(super) fn find(
+    txn: &mut Txn<'_>,
+    address: &Address,
+    ids: &[&str],
+) -> Outcome<Vec<Option<Found>>> {
     let Some(mut session) = Session::find(txn, address)? else {
-        return Ok(None);
+        return Ok(vec![None; ids.len()]);
     };
+    ids.iter().map(|id| found(&mut session, id)).collect()
+}
+
+fn found(session: &mut Session<'_, '_>, id: &str) -> Outcome<Option<Found>> {
     Ok(match session.mention(id)? {
         None => None,
         Some(Mention::At(seq)) => Some(Found::At(seq)),

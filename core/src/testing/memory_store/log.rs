@@ -6,7 +6,9 @@ use std::sync::Arc;
 use crate::codec::{self, Kind};
 use crate::error::Result;
 use crate::message::{Body, Entry, Message, Role, Seq, State};
-use crate::store::{Erase, Erased, FlushEntry, Flushed, SessionFlush, SessionFlushed, Stored};
+use crate::store::{
+    Erase, Erased, FlushEntry, Flushed, Found, SessionFlush, SessionFlushed, Stored,
+};
 use crate::summary::{Erasures, HighWater, Summary, author_hash};
 use crate::ttl::Estimate;
 
@@ -33,6 +35,21 @@ pub(super) enum Place {
 }
 
 impl Log {
+    pub(super) fn found(&self, id: &str) -> Option<Found> {
+        match self.places.get(id)? {
+            Place::At(seq) => Some(Found::At(*seq)),
+            Place::Gone => Some(Found::Gone),
+            Place::Ahead(n) => match self.entries.get(n).map(|e| e.body.clone()) {
+                Some(Body::Edit {
+                    text: Some(text),
+                    at_ms,
+                    ..
+                }) => Some(Found::Ahead { text, at_ms }),
+                _ => None,
+            },
+        }
+    }
+
     pub(super) fn last(&self) -> u64 {
         self.entries.keys().next_back().copied().unwrap_or_default()
     }

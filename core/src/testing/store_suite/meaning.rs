@@ -1,7 +1,8 @@
 //! What entries do to what is stored: platform ids, edits, deletes, states, resets (P9, P13).
 
 use super::{
-    all_of, contains, delete, edit, here, one, put, put_at, said, sound, state, texts, texts_at,
+    all_of, contains, delete, edit, find, here, one, put, put_at, said, sound, state, texts,
+    texts_at,
 };
 use crate::key::{Address, SessionKey};
 use crate::message::{Body, Message, Seq};
@@ -19,14 +20,8 @@ pub fn a_platform_id_is_stored_once(store: &dyn Store) {
     assert_eq!(done, [Flushed::Durable, Flushed::Pruned]);
     put(store, e, 3, vec![one(said("e").id(1))]);
     assert_eq!(texts(store), ["a", "c"]);
-    assert_eq!(
-        store.find(&here(), "1").unwrap(),
-        Some(Found::At(Seq::new(1, 0)))
-    );
-    assert_eq!(
-        store.find(&here(), "2").unwrap(),
-        Some(Found::At(Seq::new(2, 1)))
-    );
+    assert_eq!(find(store, &here(), "1"), Some(Found::At(Seq::new(1, 0))));
+    assert_eq!(find(store, &here(), "2"), Some(Found::At(Seq::new(2, 1))));
     assert_eq!(store.window(&here()).unwrap().unwrap().last, 3);
 }
 
@@ -57,13 +52,10 @@ pub fn an_edit_before_its_message_waits_for_it(store: &dyn Store) {
         text: "b".into(),
         at_ms: 20,
     };
-    assert_eq!(store.find(&here(), "1").unwrap(), Some(ahead));
+    assert_eq!(find(store, &here(), "1"), Some(ahead));
     put(store, e, 2, vec![one(said("secret").id(1))]);
     assert_eq!(texts(store), ["b"]);
-    assert_eq!(
-        store.find(&here(), "1").unwrap(),
-        Some(Found::At(Seq::new(2, 0)))
-    );
+    assert_eq!(find(store, &here(), "1"), Some(Found::At(Seq::new(2, 0))));
     assert!(!contains(&all_of(store, &here(), &["1"]), "secret"));
 }
 
@@ -124,11 +116,7 @@ pub fn a_deleted_message_stays_deleted_in_any_order(store: &dyn Store) {
             4,
             vec![one(said("secret").id(1)), edit("1", "secret", 30)],
         );
-        assert_eq!(
-            store.find(&at, "1").unwrap(),
-            Some(Found::Gone),
-            "{order:?}"
-        );
+        assert_eq!(find(store, &at, "1"), Some(Found::Gone), "{order:?}");
         assert!(
             !contains(&all_of(store, &at, &["1"]), "secret"),
             "{order:?}"

@@ -123,9 +123,9 @@ pub fn awkward_ids_never_collide(store: &dyn Store) {
         let at = Address::from(&SessionKey::new("x", "bot").channel(id));
         let expected: Vec<String> = ids.iter().map(|m| format!("{id} {m}")).collect();
         assert!(texts_at(store, &at) == expected);
-        for (m, n) in ids.iter().zip(1..) {
-            assert_eq!(store.find(&at, m).unwrap(), Some(Found::At(Seq::new(n, 0))));
-        }
+        let found = store.find(&at, &ids).unwrap();
+        let places = (1..).map(|n| Some(Found::At(Seq::new(n, 0))));
+        assert_eq!(found, places.take(ids.len()).collect::<Vec<_>>());
     }
     let listed: HashSet<_> = store.sessions(None, 99).unwrap().into_iter().collect();
     assert_eq!(listed, seen);

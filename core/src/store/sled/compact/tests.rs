@@ -150,8 +150,8 @@ impl Store for Restless {
     fn known(&self, session: &Address, ids: &[EntryId]) -> Result<Known> {
         self.0.known(session, ids)
     }
-    fn find(&self, session: &Address, platform_id: &str) -> Result<Option<Found>> {
-        self.0.find(session, platform_id)
+    fn find(&self, session: &Address, platform_ids: &[&str]) -> Result<Vec<Option<Found>>> {
+        self.0.find(session, platform_ids)
     }
     fn flush(&self, batch: &[SessionFlush]) -> Result<Vec<SessionFlushed>> {
         let done = self.0.flush(batch)?;
@@ -226,8 +226,8 @@ fn deleted_entries_go_and_neither_they_nor_their_messages_come_back() {
         let known = store.known(&at(1), &ids).unwrap().numbers;
         assert_eq!(known, (1..=592).map(Some).collect::<Vec<_>>());
         for n in 1..=290 {
-            let found = store.find(&at(1), &n.to_string()).unwrap();
-            assert_eq!(found, Some(Found::Gone));
+            let found = store.find(&at(1), &[&n.to_string()]).unwrap();
+            assert_eq!(found, [Some(Found::Gone)]);
         }
         let mut left = vec!["x".to_owned(); 9];
         left.extend(["y".to_owned(), "last".to_owned()]);

@@ -101,7 +101,7 @@ fn nine_of_ten_messages_deleted_give_their_space_back() {
     drop(store);
     let store = open(dir.path());
     assert_eq!(texts(&store, 1999).len() as u64, each / 10);
-    assert_eq!(store.find(&at(3), "1").unwrap(), Some(Found::Gone));
+    assert_eq!(store.find(&at(3), &["1"]).unwrap(), [Some(Found::Gone)]);
     let counted = store.writer.lock().live;
     let db = store.db().unwrap();
     let is: usize = db.iter().flatten().map(|(k, v)| k.len() + v.len()).sum();

@@ -81,7 +81,7 @@ pub(super) fn same(stores: [&dyn Store; 2], channel: u64, last: u64) {
     let [a, b] = stores.map(|s| s.history(&at, page).unwrap());
     assert_eq!(a, b);
     for id in 1..last + 5 {
-        let [a, b] = stores.map(|s| s.find(&at, &id.to_string()).unwrap());
+        let [a, b] = stores.map(|s| s.find(&at, &[&id.to_string()]).unwrap());
         assert_eq!(a, b, "{id} of {channel}");
     }
     let ids: Vec<_> = (1..=last + 1).map(|n| id(channel, n)).collect();
